@@ -1,0 +1,152 @@
+"""The training config: typed, every key read somewhere, unknown keys refused by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[int, Field(gt=0)]
+
+
+class ConfigError(ValueError):
+    """The config cannot be used; the message names file, section and key."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataConfig(_Section):
+    """Which pictures, which of them count as what, and how they are split and sampled."""
+
+    manifest: Path
+    root: Path | None = None
+    taxonomy: Path | None = None
+    splits: Path | None = None
+    fractions: dict[str, float] = {"train": 0.55, "val": 0.08, "calibration": 0.15, "test": 0.22}
+    background_kinds: tuple[str, ...] = ()
+    train_only_kinds: tuple[str, ...] = ()
+    cutout_kinds: tuple[str, ...] = ()
+    backdrop_kinds: tuple[str, ...] = ()
+    min_pictures: Positive = 2
+    min_views: Positive = 60
+    shares: dict[str, Annotated[float, Field(ge=0)]] = {}
+    balance: Fraction = 0.5
+
+
+class ModelConfig(_Section):
+    """Which network: a row of `models.backbones`, its first weights, its input size."""
+
+    backbone: str
+    weights: str | None = None
+    height: Positive | None = None
+    width: Positive | None = None
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
+
+
+class TrainConfig(_Section):
+    """The optimiser, the schedule and the loss."""
+
+    epochs: Positive = 30
+    samples_per_epoch: Positive = 3000
+    batch_size: Positive = 32
+    lr: Annotated[float, Field(gt=0)] = 1e-3
+    trunk_lr_scale: Fraction = 0.3
+    weight_decay: Annotated[float, Field(ge=0)] = 0.02
+    warmup: Fraction = 0.05
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    family_weight: Annotated[float, Field(ge=0)] = 0.5
+    background_weight: Annotated[float, Field(ge=0)] = 0.5
+    augment: Annotated[float, Field(ge=0, le=2)] = 1.0
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.998
+    patience: Positive = 10
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    accelerator: str = "auto"
+    devices: int | Literal["auto"] = "auto"
+    workers: Annotated[int, Field(ge=0)] = 2
+
+
+class CalibrationConfig(_Section):
+    """What the shipped checkpoint promises unless a user asks otherwise."""
+
+    coverage: Annotated[float, Field(gt=0, lt=1)] = 0.9
+    confidence: Annotated[float, Field(gt=0, lt=1)] = 0.7
+
+
+class Config(_Section):
+    """One training run."""
+
+    name: Annotated[str, Field(pattern=r"^[\w.-]+$")]
+    seed: int = 0
+    run: Path | None = None
+    data: DataConfig
+    model: ModelConfig
+    train: TrainConfig = TrainConfig()
+    calibration: CalibrationConfig = CalibrationConfig()
+
+    @model_validator(mode="after")
+    def _shares_name_something(self) -> Config:
+        if self.data.shares and sum(self.data.shares.values()) <= 0:
+            raise ValueError("data.shares: at least one kind needs a share above 0")
+        return self
+
+    @property
+    def run_folder(self) -> Path:
+        return self.run or Path("runs") / self.name
+
+
+def load_config(path: Path, overrides: list[str] | None = None) -> Config:
+    """Read a YAML config and apply `section.key=value` overrides (values are YAML).
+
+    Raises ConfigError with one line a problem: unknown key, wrong type, value out of range.
+    """
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigError(f"config {path}: {error}") from error
+    if not isinstance(raw, dict):
+        raise ConfigError(f"config {path}: holds no mapping of sections")
+    for override in overrides or []:
+        _override(raw, override)
+    try:
+        return Config.model_validate(raw)
+    except ValidationError as error:
+        lines = [f"  {_where(e['loc'])}: {_what(e)}" for e in error.errors()]
+        raise ConfigError(f"config {path}: {len(lines)} problem(s)\n" + "\n".join(lines)) from None
+
+
+def dump_config(config: Config) -> str:
+    """The resolved config as YAML; `load_config` reads it back to the same."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+
+
+def _override(raw: dict[str, Any], override: str) -> None:
+    key, equals, value = override.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"--set {override!r}: write section.key=value")
+    *sections, last = key.split(".")
+    place = raw
+    for section in sections:
+        place = place.setdefault(section, {})
+        if not isinstance(place, dict):
+            raise ConfigError(f"--set {override!r}: {section!r} is a value, not a section")
+    try:
+        place[last] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {override!r}: {error}") from error
+
+
+def _where(location: tuple[int | str, ...]) -> str:
+    return ".".join(str(part) for part in location) or "(top)"
+
+
+def _what(error: Any) -> str:
+    if error["type"] == "extra_forbidden":
+        return "unknown key; check its spelling"
+    if error["type"] == "missing":
+        return "is required"
+    return f"{error['msg']} (given: {error['input']!r})"

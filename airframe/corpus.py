@@ -1,0 +1,160 @@
+"""From a manifest to what training, calibration and evaluation need: classes, labels, weights."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from airframe.config import Config, ConfigError, DataConfig
+from data.manifest import Sample, read_manifest
+from data.splits import assign_splits, read_splits
+from data.taxonomy import Taxonomy
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Split samples and the label space that they carry.
+
+    `taxonomy` holds only `classes`, the types that the network can answer. `outside` are samples
+    of the full taxonomy whose label none of them can meet.
+    """
+
+    samples: tuple[Sample, ...]
+    outside: tuple[Sample, ...]
+    taxonomy: Taxonomy
+    classes: tuple[str, ...]
+
+    def split(self, name: str) -> list[Sample]:
+        """The samples of one split, in the manifest's order."""
+        return [sample for sample in self.samples if sample.split == name]
+
+
+def build_corpus(config: Config) -> Corpus:
+    """Read, check and split the config's manifest.
+
+    Raises ManifestError, SplitError, TaxonomyError, or ConfigError where fewer than two classes
+    or no labelled calibration sample would remain.
+    """
+    data = config.data
+    full = Taxonomy.load(data.taxonomy)
+    samples = read_manifest(
+        data.manifest, full, root=data.root, background_kinds=data.background_kinds
+    )
+    _check_kinds(data, samples)
+    if data.splits:
+        samples = read_splits(samples, data.splits)
+    else:
+        samples = assign_splits(
+            samples, data.fractions, seed=config.seed, train_only_kinds=data.train_only_kinds
+        )
+    classes = choose_classes(samples, full, data)
+    if len(classes) < 2:
+        raise ConfigError(
+            f"{data.manifest}: {len(classes)} type(s) have enough train pictures "
+            f"(min_pictures {data.min_pictures}, min_views {data.min_views}); two are needed"
+        )
+    kept, outside = relabel(samples, full, classes)
+    for needed in ("train", "val", "calibration"):
+        if not any(s.split == needed and s.node for s in kept):
+            raise ConfigError(f"{data.manifest}: no labelled sample in the {needed} split")
+    return Corpus(tuple(kept), tuple(outside), full.restricted(classes), classes)
+
+
+def choose_classes(
+    samples: Sequence[Sample], taxonomy: Taxonomy, data: DataConfig
+) -> tuple[str, ...]:
+    """The types with at least `min_pictures` train pictures, or `min_views` train-only views."""
+    pictures: Counter[str] = Counter()
+    views: Counter[str] = Counter()
+    for sample in samples:
+        if sample.split == "train" and sample.node and sample.node.startswith("type:"):
+            counter = views if sample.kind in data.train_only_kinds else pictures
+            counter[sample.node.removeprefix("type:")] += 1
+    return tuple(
+        name
+        for name in taxonomy.types
+        if pictures[name] >= data.min_pictures or views[name] >= data.min_views
+    )
+
+
+def relabel(
+    samples: Sequence[Sample], taxonomy: Taxonomy, classes: tuple[str, ...]
+) -> tuple[list[Sample], list[Sample]]:
+    """Samples with labels that `classes` can meet, and those outside.
+
+    A type that is no class falls back to its family where that has one: a Mirage III still
+    teaches, and is answered by, the Mirage deltas.
+    """
+    kept: list[Sample] = []
+    outside: list[Sample] = []
+    for sample in samples:
+        if sample.node is None:
+            kept.append(sample)
+            continue
+        path = [node.id for node in taxonomy.path(sample.node) if node.rank != "role"]
+        fit = [node for node in reversed(path) if taxonomy.members(node, classes)]
+        if fit:
+            kept.append(replace(sample, node=fit[0]))
+        else:
+            outside.append(sample)
+    return kept, outside
+
+
+def allowed_matrix(
+    samples: Sequence[Sample], taxonomy: Taxonomy, classes: tuple[str, ...]
+) -> NDArray[np.bool_]:
+    """(N, C): the classes that each sample may be; a row of False is background."""
+    members: dict[str | None, NDArray[np.bool_]] = {None: np.zeros(len(classes), np.bool_)}
+    rows = []
+    for sample in samples:
+        if sample.node is not None and sample.node not in members:
+            row = np.zeros(len(classes), np.bool_)
+            row[list(taxonomy.members(sample.node, classes))] = True
+            members[sample.node] = row
+        rows.append(members[sample.node])
+    return np.array(rows, np.bool_).reshape(len(samples), len(classes))
+
+
+def ancestor_index(
+    taxonomy: Taxonomy, classes: tuple[str, ...], rank: str
+) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """For each class the position (C,) of its ancestor at `rank`, and the ancestors' node ids."""
+    ancestors = [taxonomy.ancestor(f"type:{name}", rank) for name in classes]
+    ids = [node.id for node in ancestors if node is not None]
+    order = tuple(dict.fromkeys(ids))
+    return np.array([order.index(node) for node in ids], np.int64), order
+
+
+def sampling_weights(
+    samples: Sequence[Sample], shares: Mapping[str, float], balance: float
+) -> NDArray[np.float64]:
+    """Probability (N,) of drawing each sample.
+
+    Each kind gets its share of the draws (equal to its count where no shares are given); within a
+    kind a label with n samples gets n^(1 - balance) of them: 0 as they come, 1 all labels alike.
+    """
+    labels = Counter((s.kind, s.node) for s in samples)
+    within = np.array([labels[s.kind, s.node] ** -balance for s in samples])
+    kinds = np.array([s.kind for s in samples])
+    counts = Counter(kinds.tolist())
+    weights = np.zeros(len(samples))
+    for kind in sorted(counts):
+        share = shares.get(kind, 0.0) if shares else counts[kind]
+        mine = kinds == kind
+        weights[mine] = share * within[mine] / within[mine].sum()
+    return np.asarray(weights / weights.sum(), np.float64)
+
+
+def _check_kinds(data: DataConfig, samples: Sequence[Sample]) -> None:
+    known = {sample.kind for sample in samples}
+    for key in ("background_kinds", "train_only_kinds", "cutout_kinds", "backdrop_kinds", "shares"):
+        strange = sorted(set(getattr(data, key)) - known)
+        if strange:
+            raise ConfigError(
+                f"data.{key}: kind {strange[0]!r} is not in {data.manifest}; "
+                f"it has {', '.join(sorted(known))}"
+            )

@@ -1,0 +1,164 @@
+"""The one place that turns logits into a verdict: calibrated probabilities, set, roll-up, reason."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from airframe.calibration import Bools, Floats, Reals, fit_temperature, softmax
+from airframe.conformal import StratifiedScores, lac_scores, prediction_sets
+from data.taxonomy import RANKS, Taxonomy
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What was fitted on the calibration split, and the promises made unless a user asks others.
+
+    `temperature` divides the logits; `scores` give the conformal set at any coverage; `coverage`
+    and `confidence` in (0, 1) are the defaults; `counts` are the samples of each kind behind it.
+    """
+
+    temperature: float
+    scores: StratifiedScores
+    coverage: float
+    confidence: float
+    counts: Mapping[str, int]
+
+    @classmethod
+    def fit(
+        cls,
+        logits: Reals,
+        allowed: Bools,
+        kinds: Sequence[str],
+        *,
+        coverage: float,
+        confidence: float,
+    ) -> Calibration:
+        """Fit on labelled calibration samples: `logits` and `allowed` (N, C), the kind of each.
+
+        Every kind weighs the same in the temperature and is a stratum of its own in the conformal
+        scores, so that many easy pictures cannot make the few hard ones look certain. Samples
+        known only to the family inform the temperature, but not the sets: they would count as
+        covered when any type of the family is in. Raises ValueError where no type is labelled.
+        """
+        strata = np.asarray(kinds)
+        counts = {str(kind): int((strata == kind).sum()) for kind in np.unique(strata)}
+        weights = np.array([1 / counts[str(kind)] for kind in strata])
+        temperature = fit_temperature(logits, allowed, weights)
+        typed = allowed.sum(axis=1) == 1
+        scores = lac_scores(softmax(logits[typed], temperature), allowed[typed])
+        stratified = StratifiedScores.from_arrays(scores, strata[typed])
+        return cls(temperature, stratified, coverage, confidence, counts)
+
+    def probs(self, logits: Reals) -> Floats:
+        """Calibrated probabilities (N, C)."""
+        return softmax(logits, self.temperature)
+
+    def sets(self, probs: Floats, coverage: float | None = None) -> Bools:
+        """Conformal sets (N, C) at `coverage`, by default the checkpoint's."""
+        return prediction_sets(probs, self.scores.q_hat(coverage or self.coverage))
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "temperature": self.temperature,
+            "scores": self.scores.to_dict(),
+            "coverage": self.coverage,
+            "confidence": self.confidence,
+            "counts": dict(self.counts),
+        }
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> Calibration:
+        """Read what `to_dict` wrote; raises ValueError where something lacks or is no number."""
+        try:
+            return cls(
+                float(raw["temperature"]),
+                StratifiedScores.from_dict(raw["scores"]),
+                float(raw["coverage"]),
+                float(raw["confidence"]),
+                dict(raw["counts"]),
+            )
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"the calibration is incomplete: {error!r}") from error
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`status` is the rank of the answer or `unknown`; `node` and `probability` are None then."""
+
+    status: str
+    node: str | None
+    probability: float | None
+    reason: str
+
+
+def node_masses(
+    probs: Floats, taxonomy: Taxonomy, classes: tuple[str, ...], rank: str
+) -> list[tuple[str, float]]:
+    """Every node of `rank` with the probability of its types, likeliest first; `probs` is (C,)."""
+    masses: dict[str, float] = {}
+    for name, p in zip(classes, probs.tolist(), strict=True):
+        node = taxonomy.ancestor(f"type:{name}", rank)
+        assert node is not None
+        masses[node.id] = masses.get(node.id, 0.0) + p
+    return sorted(masses.items(), key=lambda item: -item[1])
+
+
+def decide(
+    probs: Floats, taxonomy: Taxonomy, classes: tuple[str, ...], confidence: float
+) -> Verdict:
+    """The deepest node whose calibrated probability reaches `confidence`; `probs` is (C,).
+
+    Mass never falls on the way up, so climbing trades detail for certainty; where not even a role
+    holds, the answer is `unknown`.
+    """
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence must lie strictly between 0 and 1, got {confidence}")
+    for rank in reversed(RANKS):
+        node, mass = node_masses(probs, taxonomy, classes, rank)[0]
+        if mass >= confidence:
+            probability = min(mass, 1.0)
+            reason = _answer_reason(node, probability, probs, taxonomy, classes)
+            return Verdict(rank, node, probability, reason)
+    return Verdict("unknown", None, None, _unknown_reason(probs, taxonomy, classes, confidence))
+
+
+def _answer_reason(
+    node: str, mass: float, probs: Floats, taxonomy: Taxonomy, classes: tuple[str, ...]
+) -> str:
+    label, rank = taxonomy[node].label, taxonomy[node].rank
+    if rank == "type":
+        return f"The picture supports {label} at {_percent(mass)}."
+    inside = taxonomy.members(node, classes)
+    finer = RANKS[RANKS.index(rank) + 1]
+    within = np.zeros_like(probs)
+    within[list(inside)] = probs[list(inside)]
+    leaders = node_masses(within, taxonomy, classes, finer)[:3]
+    listed = ", ".join(f"{taxonomy[n].name} {_percent(p)}" for n, p in leaders if p > 0)
+    said = f"the {label}" if rank == "family" else f"the role “{label.lower()}”"
+    which = "which member" if rank == "family" else "which family"
+    return f"The picture supports {said} ({_percent(mass)}), but not {which}: {listed}."
+
+
+def _unknown_reason(
+    probs: Floats, taxonomy: Taxonomy, classes: tuple[str, ...], confidence: float
+) -> str:
+    role, mass = node_masses(probs, taxonomy, classes, "role")[0]
+    leaders = node_masses(probs, taxonomy, classes, "type")[:2]
+    listed = ", ".join(f"{taxonomy[n].name} {_percent(p)}" for n, p in leaders)
+    return (
+        f"No type, family or role reaches {_percent(confidence)}: the likeliest role, "
+        f"“{taxonomy[role].label.lower()}”, has {_percent(mass)}; the likeliest types {listed}."
+    )
+
+
+def _percent(value: float) -> str:
+    """Whole per cents, never rounded up to certainty: 99.6 % is not 100 %."""
+    if 0 < value < 0.01:
+        return "<1 %"
+    if value > 0.99:
+        return ">99 %"
+    return f"{100 * value:.0f} %"

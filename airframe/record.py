@@ -1,0 +1,200 @@
+"""The record: one still's answer as JSON (schema airframe.record/1), and the same flattened to CSV.
+
+`entropy` is in bits over the types; `unknown_score` is minus the largest logit. What this version
+does not measure (mutual information, the unknown's p-value, quality) and was not asked (operators)
+is null.
+"""
+
+from __future__ import annotations
+
+import platform
+from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+
+import airframe
+from airframe.predictor import Prediction, Predictor, Settings, describe
+from data.images import Still, StillError
+
+SCHEMA = "airframe.record/1"
+LISTED = 0.005
+DIGITS = 6
+
+
+def answer_record(
+    still: Still, prediction: Prediction, predictor: Predictor, settings: Settings
+) -> dict[str, Any]:
+    """The record of an answered still."""
+    verdict, taxonomy = prediction.verdict, predictor.checkpoint.taxonomy
+    answer = None
+    if verdict.node is not None and verdict.probability is not None:
+        node = taxonomy[verdict.node]
+        answer = {
+            "node": node.id,
+            "rank": node.rank,
+            "label": node.label,
+            "probability": _rounded(verdict.probability),
+        }
+    return {
+        "schema": SCHEMA,
+        "source": {
+            "path": still.path,
+            "sha256": still.sha256,
+            "bytes": still.bytes,
+            "width": still.width,
+            "height": still.height,
+            "format": still.format,
+            "captured": still.captured,
+            "frame": None,
+        },
+        "status": verdict.status,
+        "answer": answer,
+        "candidates": _candidates(prediction, predictor, settings.top_k),
+        "prediction_set": {
+            "coverage": prediction.coverage,
+            "types": list(prediction.prediction_set),
+        },
+        "uncertainty": {
+            "entropy": _rounded(prediction.entropy),
+            "mutual_information": None,
+            "unknown_score": _rounded(prediction.unknown_score),
+            "unknown_p_value": None,
+            "quality": None,
+        },
+        "box": None,
+        "operators": None,
+        "reason": verdict.reason,
+        **_common(predictor, settings),
+        "failure": None,
+    }
+
+
+def failure_record(
+    path: str, error: StillError, predictor: Predictor, settings: Settings
+) -> dict[str, Any]:
+    """The record of a file that could not be answered: null for all that could not be known."""
+    return {
+        "schema": SCHEMA,
+        "source": {
+            "path": path,
+            **dict.fromkeys(("sha256", "bytes", "width", "height", "format", "captured", "frame")),
+        },
+        "status": "failed",
+        "answer": None,
+        "candidates": None,
+        "prediction_set": None,
+        "uncertainty": None,
+        "box": None,
+        "operators": None,
+        "reason": error.message,
+        **_common(predictor, settings),
+        "failure": {"code": error.code, "message": error.message},
+    }
+
+
+def flatten(record: dict[str, Any]) -> dict[str, Any]:
+    """One CSV row: nested keys joined by dots, types joined by `;`, candidates as `type=p`."""
+    row: dict[str, Any] = {}
+    for key, value in _shape().items():
+        given = record.get(key)
+        if key == "candidates":
+            row[key] = ";".join(f"{c['type']}={c['probability']}" for c in given or [])
+        elif isinstance(value, tuple):
+            for inner in value:
+                part = (given or {}).get(inner)
+                row[f"{key}.{inner}"] = _cell(part)
+        else:
+            row[key] = _cell(given)
+    return row
+
+
+def columns() -> list[str]:
+    """The CSV's header, the same for every record."""
+    return list(flatten({}))
+
+
+def _shape() -> dict[str, tuple[str, ...] | None]:
+    """The record's fields, with the inner fields of those that are objects."""
+    return {
+        "schema": None,
+        "source": (
+            "path",
+            "sha256",
+            "bytes",
+            "width",
+            "height",
+            "format",
+            "captured",
+            "frame",
+        ),
+        "status": None,
+        "answer": ("node", "rank", "label", "probability"),
+        "candidates": None,
+        "prediction_set": ("coverage", "types"),
+        "uncertainty": (
+            "entropy",
+            "mutual_information",
+            "unknown_score",
+            "unknown_p_value",
+            "quality",
+        ),
+        "box": None,
+        "operators": ("theatre", "consistent_with", "decisive", "note", "sources"),
+        "reason": None,
+        "model": ("name", "version", "sha256", "engine"),
+        "run": ("settings_sha256", "created_utc", "versions"),
+        "failure": ("code", "message"),
+    }
+
+
+def _cell(value: Any) -> Any:
+    if value is None:
+        return ""
+    if isinstance(value, list):
+        return ";".join(str(item) for item in value)
+    if isinstance(value, dict):
+        return ";".join(f"{key}={item}" for key, item in value.items() if item is not None)
+    return value
+
+
+def _candidates(prediction: Prediction, predictor: Predictor, top_k: int) -> list[dict[str, Any]]:
+    order = np.argsort(-prediction.probs, kind="stable")
+    listed = [i for rank, i in enumerate(order) if rank < top_k or prediction.probs[i] > LISTED]
+    taxonomy = predictor.checkpoint.taxonomy
+    return [
+        {
+            "type": predictor.classes[i],
+            "label": taxonomy[f"type:{predictor.classes[i]}"].label,
+            "probability": _rounded(float(prediction.probs[i])),
+        }
+        for i in listed
+    ]
+
+
+def _common(predictor: Predictor, settings: Settings) -> dict[str, Any]:
+    return {
+        "model": describe(predictor.checkpoint),
+        "run": {
+            "settings_sha256": predictor.fingerprint(settings),
+            "created_utc": datetime.now(UTC).isoformat(timespec="seconds"),
+            "versions": library_versions(),
+        },
+    }
+
+
+@cache
+def library_versions() -> dict[str, str]:
+    """What an answer depends on besides the checkpoint."""
+    names = ("torch", "torchvision", "numpy", "pillow")
+    return {
+        "airframe": airframe.__version__,
+        "python": platform.python_version(),
+        **{name: version(name) for name in names},
+    }
+
+
+def _rounded(value: float) -> float:
+    return round(value, DIGITS)

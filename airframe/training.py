@@ -1,0 +1,259 @@
+"""The training loop: a Lightning module over `models.classifier`, and what runs it."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, WeightedRandomSampler
+
+from airframe.config import Config, TrainConfig
+from airframe.corpus import Corpus, allowed_matrix, ancestor_index, sampling_weights
+from data.dataset import EvalDataset, Item, TrainDataset
+from data.transforms import InputSpec
+from models.backbones import backbone
+from models.classifier import Classifier, build_classifier
+
+
+def node_nll(logp: Tensor, allowed: Tensor) -> Tensor:
+    """-log of the probability (N,) on the `allowed` (N, C) classes, from log-probabilities (N, C)."""
+    return -torch.logsumexp(logp.masked_fill(~allowed, -torch.inf), dim=1)
+
+
+def hierarchical_loss(
+    logits: Tensor, allowed: Tensor, family_of: Tensor, config: TrainConfig
+) -> Tensor:
+    """The mean loss of a batch.
+
+    A labelled sample pays the NLL of its node (a family label asks only that its members share the
+    probability), smoothed towards uniform, and `family_weight` times the NLL of its family. A
+    background sample (no class allowed) pays its distance from uniform: outlier exposure
+    (Hendrycks et al. 2019), so that doubt is learned where there is nothing to know.
+    """
+    logp = logits.float().log_softmax(dim=1)
+    labelled = allowed.any(dim=1)
+    uniform = -logp.mean(dim=1)
+    loss = config.background_weight * uniform
+    if labelled.any():
+        mine, node = logp[labelled], allowed[labelled]
+        families = torch.zeros(len(node), int(family_of.max()) + 1, device=node.device)
+        families.index_add_(1, family_of, node.float())
+        in_family = families[:, family_of] > 0
+        smooth = config.label_smoothing
+        typed = (1 - smooth) * node_nll(mine, node) + smooth * uniform[labelled]
+        loss = loss.clone()
+        loss[labelled] = typed + config.family_weight * node_nll(mine, in_family)
+    return loss.mean()
+
+
+class Trainee(pl.LightningModule):
+    """The classifier with its loss, optimiser and selection metrics."""
+
+    def __init__(self, classifier: Classifier, corpus: Corpus, config: Config) -> None:
+        super().__init__()
+        self.classifier = classifier
+        self.config = config
+        family_of, _ = ancestor_index(corpus.taxonomy, corpus.classes, "family")
+        self.register_buffer("family_of", torch.from_numpy(family_of), persistent=False)
+        self.val_kinds = [s.kind for s in corpus.split("val")]
+        self._val: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    def training_step(self, batch: Item, _: int) -> Tensor:
+        output = self.classifier(batch.image.contiguous(memory_format=torch.channels_last))
+        assert isinstance(self.family_of, Tensor)
+        loss = hierarchical_loss(
+            output.logits, batch.allowed, self.family_of, self.config.train
+        )
+        self.log("train/loss", loss, on_step=False, on_epoch=True, prog_bar=True)
+        return loss
+
+    def validation_step(self, batch: Item, _: int) -> None:
+        output = self.classifier(batch.image.contiguous(memory_format=torch.channels_last))
+        self._val.append((output.logits.float(), batch.allowed, batch.index))
+
+    def on_validation_epoch_end(self) -> None:
+        logits, allowed, index = (self._gathered(i) for i in range(3))
+        self._val.clear()
+        assert isinstance(self.family_of, Tensor)
+        for name, value in selection_metrics(
+            logits, allowed, self.family_of, [self.val_kinds[i] for i in index.tolist()]
+        ).items():
+            shown = name in ("val/nll", "val/family_top1")
+            self.log(name, value, prog_bar=shown, rank_zero_only=False)
+
+    def _gathered(self, part: int) -> Tensor:
+        """One part of every validation batch, from every process."""
+        mine = torch.cat([batch[part] for batch in self._val])
+        if self.trainer.world_size == 1:
+            return mine
+        everyone = self.all_gather(mine)
+        assert isinstance(everyone, Tensor)
+        return everyone.flatten(0, 1)
+
+    def configure_optimizers(self) -> Any:
+        train = self.config.train
+        optimizer = torch.optim.AdamW(
+            _parameter_groups(self.classifier, train), weight_decay=train.weight_decay
+        )
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer,
+            [group["lr"] for group in optimizer.param_groups],
+            total_steps=int(self.trainer.estimated_stepping_batches),
+            pct_start=train.warmup,
+            cycle_momentum=False,
+        )
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }
+
+
+def _parameter_groups(classifier: Classifier, train: TrainConfig) -> list[dict[str, Any]]:
+    """Trunk and head apart, each with its vectors (norms, biases) free of weight decay."""
+    groups: list[dict[str, Any]] = []
+    trunk = {id(p) for p in classifier.trunk.parameters()}
+    for in_trunk, lr in ((True, train.lr * train.trunk_lr_scale), (False, train.lr)):
+        mine = [p for p in classifier.parameters() if (id(p) in trunk) == in_trunk]
+        groups.append({"params": [p for p in mine if p.ndim > 1], "lr": lr})
+        groups.append({"params": [p for p in mine if p.ndim <= 1], "lr": lr, "weight_decay": 0.0})
+    return [group for group in groups if group["params"]]
+
+
+def selection_metrics(
+    logits: Tensor, allowed: Tensor, family_of: Tensor, kinds: list[str]
+) -> dict[str, float]:
+    """What training watches on val: NLL of the label and family top-1, by kind and averaged over
+    kinds, so that many easy pictures do not outvote the few that look like footage."""
+    logp = logits.log_softmax(dim=1)
+    labelled = allowed.any(dim=1)
+    families = torch.zeros(len(allowed), int(family_of.max()) + 1, device=allowed.device)
+    families.index_add_(1, family_of, allowed.float())
+    mass = torch.zeros_like(families).index_add_(1, family_of, logp.exp())
+    right = families.gather(1, mass.argmax(1, keepdim=True)).squeeze(1) > 0
+    losses = node_nll(logp, allowed)
+    metrics: dict[str, float] = {}
+    for kind in sorted(set(kinds)):
+        mine = torch.tensor([k == kind for k in kinds], device=labelled.device) & labelled
+        if mine.any():
+            metrics[f"val/{kind}_nll"] = losses[mine].mean().item()
+            metrics[f"val/{kind}_family_top1"] = right[mine].float().mean().item()
+    for name in ("nll", "family_top1"):
+        by_kind = [v for k, v in metrics.items() if k.endswith(f"_{name}")]
+        metrics[f"val/{name}"] = sum(by_kind) / len(by_kind)
+    return metrics
+
+
+def input_spec(config: Config) -> InputSpec:
+    """The backbone's own input size, unless the config gives another."""
+    default = backbone(config.model.backbone).spec
+    height, width = config.model.height or default.height, config.model.width or default.width
+    return InputSpec(height, width, default.mean, default.std)
+
+
+def loaders(corpus: Corpus, config: Config, spec: InputSpec) -> tuple[Any, Any]:
+    """The train loader (weighted, augmented) and the val loader (as inference sees it)."""
+    train, data = config.train, config.data
+    chosen = corpus.split("train")
+    weights = sampling_weights(chosen, data.shares, data.balance)
+    chosen = [s for s, w in zip(chosen, weights, strict=True) if w > 0]
+    generator = torch.Generator().manual_seed(config.seed)
+    sampler = WeightedRandomSampler(
+        weights[weights > 0].tolist(), train.samples_per_epoch, generator=generator
+    )
+    dataset = TrainDataset(
+        chosen,
+        allowed_matrix(chosen, corpus.taxonomy, corpus.classes),
+        spec,
+        strength=train.augment,
+        seed=config.seed,
+        cutout_kinds=data.cutout_kinds,
+        backdrop_kinds=data.backdrop_kinds,
+    )
+    workers: dict[str, Any] = {
+        "num_workers": train.workers,
+        "persistent_workers": train.workers > 0,
+    }
+    return (
+        DataLoader(dataset, train.batch_size, sampler=sampler, drop_last=True, **workers),
+        eval_loader(corpus, corpus.split("val"), spec, train.batch_size, train.workers),
+    )
+
+
+def eval_loader(corpus: Corpus, samples: Any, spec: InputSpec, batch: int, workers: int) -> Any:
+    """Samples in order, as inference sees them."""
+    allowed = allowed_matrix(samples, corpus.taxonomy, corpus.classes)
+    return DataLoader(EvalDataset(samples, allowed, spec), batch, num_workers=workers)
+
+
+def fit(corpus: Corpus, config: Config, run: Path, *, resume: bool = False) -> Classifier:
+    """Train and return the classifier with its best averaged weights, in eval mode.
+
+    `run` receives `metrics.csv` and Lightning's own checkpoints; `resume` goes on from the last.
+    """
+    pl.seed_everything(config.seed, workers=True, verbose=False)
+    spec = input_spec(config)
+    classifier = build_classifier(
+        config.model.backbone,
+        len(corpus.classes),
+        weights=config.model.weights,
+        dropout=config.model.dropout,
+    ).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    trainee = Trainee(classifier, corpus, config)
+    best = ModelCheckpoint(run / "lightning", "best", monitor="val/nll", save_last=True)
+    trainer = _trainer(config, run, best)
+    train_loader, val_loader = loaders(corpus, config, spec)
+    last = run / "lightning" / "last.ckpt"
+    trainer.fit(
+        trainee, train_loader, val_loader, ckpt_path=last if resume and last.exists() else None
+    )
+    if best.best_model_path:
+        state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
+        trainee.load_state_dict(state["state_dict"])
+    return trainee.classifier.cpu().eval()
+
+
+def _trainer(config: Config, run: Path, best: ModelCheckpoint) -> pl.Trainer:
+    train = config.train
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*(num_workers|does not have many workers).*")
+    return pl.Trainer(
+        accelerator=train.accelerator,
+        devices=train.devices,
+        precision=train.precision,
+        max_epochs=train.epochs,
+        deterministic="warn",
+        gradient_clip_val=1.0,
+        logger=CSVLogger(run, name="", version=""),
+        callbacks=[
+            best,
+            EarlyStopping("val/nll", patience=train.patience),
+            EMAWeightAveraging(decay=train.ema_decay),
+        ],
+        num_sanity_val_steps=0,
+        log_every_n_steps=10,
+        enable_model_summary=False,
+    )
+
+
+@torch.no_grad()
+def cached_logits(
+    classifier: nn.Module, corpus: Corpus, samples: Any, config: Config
+) -> NDArray[np.float32]:
+    """Logits (N, C) of samples under the eval transform, on the best device, in float32."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    classifier = classifier.to(device).eval()
+    spec, train = input_spec(config), config.train
+    rows = [
+        classifier(batch.image.to(device)).logits.float().cpu().numpy()
+        for batch in eval_loader(corpus, samples, spec, train.batch_size, train.workers)
+    ]
+    return np.concatenate(rows)

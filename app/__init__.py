@@ -1,0 +1,1 @@
+"""The web page: one file of wiring, one of words."""

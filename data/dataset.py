@@ -1,0 +1,113 @@
+"""Samples as tensors: the eval view of a picture, or an augmented one of a train sample."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import Dataset
+
+from data.images import open_rgba, open_still
+from data.manifest import Sample
+from data.synthetic import draw_sky
+from data.transforms import (
+    InputSpec,
+    composite,
+    eval_transform,
+    oversized,
+    oversized_shape,
+    to_tensor,
+    training_augmentation,
+)
+
+# Two loader processes on two cores: OpenCV's own threads would only fight them.
+cv2.setNumThreads(1)
+
+
+class Item(NamedTuple):
+    """`image` (3, H, W), `allowed` (C,) bool: the classes it may be, `index` of the sample."""
+
+    image: torch.Tensor
+    allowed: torch.Tensor
+    index: int
+
+
+class EvalDataset(Dataset[Item]):
+    """Pictures as inference sees them. `allowed` is (N, C) bool; a row of False is background."""
+
+    def __init__(
+        self, samples: Sequence[Sample], allowed: NDArray[np.bool_], spec: InputSpec
+    ) -> None:
+        self.samples, self.spec = samples, spec
+        self.allowed = torch.from_numpy(allowed)
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> Item:
+        still = open_still(self.samples[index].path)
+        return Item(eval_transform(still.rgb, self.spec), self.allowed[index], index)
+
+
+class TrainDataset(Dataset[Item]):
+    """Augmented views. Decoded pictures are kept in memory, shrunk to what the network can use.
+
+    Cut-outs (kinds in `cutout_kinds`, with alpha) are pasted on a drawn sky or a picture of one of
+    the `backdrop_kinds`, chosen anew for every view.
+    """
+
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        allowed: NDArray[np.bool_],
+        spec: InputSpec,
+        *,
+        strength: float,
+        seed: int,
+        cutout_kinds: Sequence[str] = (),
+        backdrop_kinds: Sequence[str] = (),
+    ) -> None:
+        self.samples, self.spec, self.seed = samples, spec, seed
+        self.allowed = torch.from_numpy(allowed)
+        self.cutout_kinds = frozenset(cutout_kinds)
+        self.augment = training_augmentation(spec, strength)
+        self._backdrops = [i for i, s in enumerate(samples) if s.kind in backdrop_kinds]
+        self._cache: dict[int, NDArray[np.uint8]] = {}
+        self._draws = 0
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> Item:
+        rng = np.random.default_rng((self.seed, index, self._draws, _worker()))
+        self._draws += 1
+        picture = self._picture(index)
+        if picture.shape[2] == 4:
+            picture = composite(picture, self._backdrop(rng), rng)
+        self.augment.set_random_seed(int(rng.integers(2**31)))
+        view = self.augment(image=picture)["image"]
+        return Item(to_tensor(view, self.spec), self.allowed[index], index)
+
+    def _picture(self, index: int) -> NDArray[np.uint8]:
+        if index not in self._cache:
+            sample = self.samples[index]
+            if sample.kind in self.cutout_kinds:
+                self._cache[index] = open_rgba(sample.path)
+            else:
+                self._cache[index] = oversized(open_still(sample.path).rgb, self.spec)
+        return self._cache[index]
+
+    def _backdrop(self, rng: np.random.Generator) -> NDArray[np.uint8]:
+        if self._backdrops and rng.random() < 0.3:
+            return self._picture(int(rng.choice(self._backdrops)))
+        height, width = oversized_shape(self.spec)
+        return draw_sky(rng, width, height)
+
+
+def _worker() -> int:
+    info = torch.utils.data.get_worker_info()
+    return 0 if info is None else info.id

@@ -1,0 +1,118 @@
+"""Grouped splits: train, val (selection), calibration, test (opened once). No group crosses."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from data.manifest import SPLITS, Sample
+
+
+class SplitError(ValueError):
+    """The samples cannot be split as asked."""
+
+
+def assign_splits(
+    samples: Sequence[Sample],
+    fractions: Mapping[str, float],
+    *,
+    seed: int = 0,
+    train_only_kinds: Collection[str] = (),
+) -> list[Sample]:
+    """Give every sample without a split one, group by group.
+
+    Groups are dealt, within each stratum of (kind, label), to the split that lacks most of its
+    share there, then overall; the order is a hash of seed and group, so a new picture does not
+    reshuffle the rest. Kinds in `train_only_kinds` go to train. A given split is kept, and takes
+    its whole group along.
+
+    Raises SplitError for fractions that do not sum to 1 or a group that is already in two splits.
+    """
+    if set(fractions) != set(SPLITS) or abs(sum(fractions.values()) - 1) > 1e-6:
+        raise SplitError(f"fractions must name {', '.join(SPLITS)} and sum to 1, not {fractions}")
+    chosen = _given(samples)
+    groups: dict[str, list[Sample]] = defaultdict(list)
+    for sample in samples:
+        groups[sample.group].append(sample)
+    strata: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for group, members in groups.items():
+        if group not in chosen:
+            kind, node = members[0].kind, members[0].node or ""
+            if kind in train_only_kinds:
+                chosen[group] = "train"
+            else:
+                strata[kind, node].append(group)
+    totals: dict[str, Counter[str]] = defaultdict(Counter)
+    for kind, node in sorted(strata):
+        ordered = sorted(strata[kind, node], key=lambda g: _rank(seed, g))
+        chosen.update(_deal(ordered, groups, fractions, totals[kind]))
+    return [replace(sample, split=chosen[sample.group]) for sample in samples]
+
+
+def _given(samples: Sequence[Sample]) -> dict[str, str]:
+    given: dict[str, str] = {}
+    for sample in samples:
+        if sample.split and given.setdefault(sample.group, sample.split) != sample.split:
+            raise SplitError(
+                f"group {sample.group!r} is in {given[sample.group]!r} and {sample.split!r}: "
+                "pictures of one group must share a split"
+            )
+    return given
+
+
+def _rank(seed: int, group: str) -> bytes:
+    return hashlib.sha256(f"{seed}:{group}".encode()).digest()
+
+
+def _deal(
+    ordered: Sequence[str],
+    groups: Mapping[str, Sequence[Sample]],
+    fractions: Mapping[str, float],
+    total: Counter[str],
+) -> dict[str, str]:
+    """Deal the groups of one stratum; `total` carries the kind's counts from stratum to stratum."""
+    dealt: dict[str, str] = {}
+    here: Counter[str] = Counter()
+    for group in ordered:
+        size = len(groups[group])
+        seen, seen_all = sum(here.values()) + size, sum(total.values()) + size
+
+        def lack(split: str, seen: int = seen, seen_all: int = seen_all) -> float:
+            # A stratum of five photos cannot honour the fractions alone; the kind's total can.
+            within = fractions[split] * seen - here[split]
+            overall = fractions[split] * seen_all - total[split]
+            return within + 0.5 * overall
+
+        split = max((s for s in SPLITS if fractions[s] > 0), key=lack)
+        dealt[group] = split
+        here[split] += size
+        total[split] += size
+    return dealt
+
+
+def write_splits(samples: Sequence[Sample], path: Path) -> None:
+    """Write `path,group,kind,label,split` for every sample, so that a split can be read and redone."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("path", "group", "kind", "label", "split"))
+        for s in sorted(samples, key=lambda s: s.key):
+            writer.writerow((s.key, s.group, s.kind, s.node or "", s.split))
+
+
+def read_splits(samples: Sequence[Sample], path: Path) -> list[Sample]:
+    """Apply a file of `write_splits`. Raises SplitError for a sample that it does not name."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            written = {row["path"]: row["split"] for row in csv.DictReader(file)}
+    except (OSError, KeyError) as error:
+        raise SplitError(f"{path}: not a splits file (columns path, split): {error}") from error
+    unnamed = [s.key for s in samples if written.get(s.key) not in SPLITS]
+    if unnamed:
+        raise SplitError(f"{path}: gives no split for {len(unnamed)} sample(s), first {unnamed[0]!r}")
+    result = [replace(sample, split=written[sample.key]) for sample in samples]
+    _given(result)
+    return result

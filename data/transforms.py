@@ -1,0 +1,161 @@
+"""From an RGB picture to the network's input: the InputSpec, the eval transform, the augmentation."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+# The library asks its registry for a newer version at import; nothing of ours goes online unasked.
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+import albumentations as A  # noqa: E402
+
+from data.degrade import Haze, LowLight, OverlaidText, VideoCompression  # noqa: E402
+
+RGB = NDArray[np.uint8]
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+# Pictures are cached and augmented this much larger than the network sees them, so that a view
+# that zooms in still shows real detail.
+OVERSIZE = 4 / 3
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """What a network expects: height and width in pixels, mean and std per channel of RGB / 255."""
+
+    height: int = 256
+    width: int = 384
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+
+    def __post_init__(self) -> None:
+        if not (32 <= self.height <= 2048 and 32 <= self.width <= 2048):
+            raise ValueError(f"input size {self.height}x{self.width} is outside 32..2048 pixels")
+
+    @property
+    def fill(self) -> tuple[int, int, int]:
+        """The mean as a colour: what pads a picture of another shape (0 after normalising)."""
+        red, green, blue = (round(255 * value) for value in self.mean)
+        return red, green, blue
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, raw: dict[str, Any]) -> InputSpec:
+        return cls(raw["height"], raw["width"], tuple(raw["mean"]), tuple(raw["std"]))
+
+
+def letterbox(rgb: RGB, height: int, width: int, fill: Sequence[int]) -> RGB:
+    """Scale a picture (h, w, 3) to fit (height, width, 3) whole, its shape kept, padded with `fill`.
+
+    Proportions are what tells one planform from another, so the picture is never squeezed.
+    """
+    source_height, source_width = rgb.shape[:2]
+    scale = min(width / source_width, height / source_height)
+    size = max(1, round(source_width * scale)), max(1, round(source_height * scale))
+    resized = Image.fromarray(rgb).resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0)
+    canvas = np.empty((height, width, 3), np.uint8)
+    canvas[:] = np.asarray(fill, np.uint8)
+    top, left = (height - size[1]) // 2, (width - size[0]) // 2
+    canvas[top : top + size[1], left : left + size[0]] = np.asarray(resized)
+    return canvas
+
+
+def to_tensor(rgb: RGB, spec: InputSpec) -> torch.Tensor:
+    """Normalise uint8 (H, W, 3) to float32 (3, H, W)."""
+    scaled = torch.from_numpy(np.ascontiguousarray(rgb)).permute(2, 0, 1).float().div_(255)
+    mean = torch.tensor(spec.mean).view(3, 1, 1)
+    std = torch.tensor(spec.std).view(3, 1, 1)
+    return scaled.sub_(mean).div_(std)
+
+
+def eval_transform(rgb: RGB, spec: InputSpec) -> torch.Tensor:
+    """The one transform of inference, calibration and evaluation: letterbox, then normalise."""
+    return to_tensor(letterbox(rgb, spec.height, spec.width, spec.fill), spec)
+
+
+def oversized_shape(spec: InputSpec) -> tuple[int, int]:
+    """Height and width of what `oversized` makes."""
+    return round(spec.height * OVERSIZE), round(spec.width * OVERSIZE)
+
+
+def oversized(rgb: RGB, spec: InputSpec) -> RGB:
+    """The picture as training caches it: letterboxed, OVERSIZE times the network's input."""
+    return letterbox(rgb, *oversized_shape(spec), spec.fill)
+
+
+def training_augmentation(spec: InputSpec, strength: float = 1.0) -> A.Compose:
+    """Random views and footage-like degradations of an `oversized` picture.
+
+    `strength` in [0, 2] scales how often each degradation strikes; 0 leaves flips and views only.
+    The result is uint8 (spec.height, spec.width, 3).
+    """
+    if not 0 <= strength <= 2:
+        raise ValueError(f"augmentation strength {strength} is outside 0..2")
+
+    def often(p: float) -> float:
+        return min(1.0, p * strength)
+
+    return A.Compose(
+        [
+            A.HorizontalFlip(p=0.5),
+            A.Affine(
+                scale=(0.75, 1.6),
+                translate_percent=(-0.08, 0.08),
+                rotate=(-20, 20),
+                shear=(-6, 6),
+                fill=spec.fill,
+                p=0.9,
+            ),
+            A.Resize(spec.height, spec.width, interpolation=cv2.INTER_AREA),
+            A.ColorJitter(0.3, 0.3, 0.3, 0.04, p=often(0.6)),
+            A.ToGray(p=often(0.1)),
+            A.OneOf([Haze(), LowLight(), A.RandomToneCurve(scale=0.2)], p=often(0.25)),
+            A.OneOf(
+                [
+                    A.MotionBlur(blur_limit=(3, 11)),
+                    A.GaussianBlur(blur_limit=0, sigma_limit=(0.5, 2.5)),
+                    A.Downscale(scale_range=(0.3, 0.75)),
+                ],
+                p=often(0.25),
+            ),
+            A.GaussNoise(std_range=(0.01, 0.08), p=often(0.15)),
+            OverlaidText(p=often(0.1)),
+            A.OneOf([A.ImageCompression(quality_range=(10, 70)), VideoCompression()], p=often(0.3)),
+        ]
+    )
+
+
+def composite(rgba: NDArray[np.uint8], background: RGB, rng: np.random.Generator) -> RGB:
+    """Paste a cut-out (h, w, 4) on a background (H, W, 3): 25-95 % of its height, anywhere whole.
+
+    Light and contrast are drawn at random and the edge is softened, so that neither brightness
+    nor a sharp rim gives the cut-out away.
+    """
+    height, width = background.shape[:2]
+    ys, xs = np.nonzero(rgba[..., 3] > 8)
+    if not len(ys):
+        return background
+    cut = rgba[ys.min() : ys.max() + 1, xs.min() : xs.max() + 1]
+    scale = rng.uniform(0.25, 0.95) * min(height / cut.shape[0], width / cut.shape[1])
+    size = max(4, round(cut.shape[1] * scale)), max(4, round(cut.shape[0] * scale))
+    cut = cv2.resize(cut, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+    colour = cut[..., :3].astype(np.float32)
+    colour = (colour - 128) * rng.uniform(0.5, 1.2) + 128 * rng.uniform(0.4, 1.3)
+    alpha = cv2.GaussianBlur(cut[..., 3], (0, 0), rng.uniform(0.4, 1.0)).astype(np.float32)[..., None]
+    top = int(rng.integers(0, height - size[1] + 1))
+    left = int(rng.integers(0, width - size[0] + 1))
+    result = background.copy()
+    window = result[top : top + size[1], left : left + size[0]]
+    mixed = window + (colour - window) * (alpha / 255)
+    window[:] = np.clip(mixed, 0, 255).astype(np.uint8)
+    return result

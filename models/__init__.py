@@ -1,0 +1,1 @@
+"""From a tensor to logits, to disk and back. May import `data`, nothing above."""

@@ -1,0 +1,139 @@
+"""The table of allowed backbones: builder, feature width, input size, licence of the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torchvision
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+
+from data.transforms import InputSpec
+
+
+class BackboneError(ValueError):
+    """A backbone is not in the table, or its weights do not fit it."""
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """One row. `trunk` names the modules of the torchvision network that make the feature map."""
+
+    build: Callable[..., nn.Module]
+    imagenet: Any
+    trunk: Callable[[nn.Module], nn.Module]
+    features: int
+    spec: InputSpec
+    licence: str
+
+
+def _features(network: nn.Module) -> nn.Module:
+    trunk = network.features
+    assert isinstance(trunk, nn.Module)
+    return trunk
+
+
+def _resnet_trunk(network: nn.Module) -> nn.Module:
+    return nn.Sequential(*list(network.children())[:-2])
+
+
+_TV = torchvision.models
+_TORCHVISION = "BSD-3-Clause code; weights trained on ImageNet-1k, whose terms are research use"
+BACKBONES: dict[str, Backbone] = {
+    "mobilenet_v2": Backbone(
+        _TV.mobilenet_v2, _TV.MobileNet_V2_Weights, _features, 1280, InputSpec(256, 384), _TORCHVISION
+    ),
+    "mobilenet_v3_large": Backbone(
+        _TV.mobilenet_v3_large,
+        _TV.MobileNet_V3_Large_Weights,
+        _features,
+        960,
+        InputSpec(256, 384),
+        _TORCHVISION,
+    ),
+    "efficientnet_b0": Backbone(
+        _TV.efficientnet_b0,
+        _TV.EfficientNet_B0_Weights,
+        _features,
+        1280,
+        InputSpec(256, 384),
+        _TORCHVISION,
+    ),
+    "efficientnet_b4": Backbone(
+        _TV.efficientnet_b4,
+        _TV.EfficientNet_B4_Weights,
+        _features,
+        1792,
+        InputSpec(320, 480),
+        _TORCHVISION,
+    ),
+    "resnet50": Backbone(
+        _TV.resnet50, _TV.ResNet50_Weights, _resnet_trunk, 2048, InputSpec(256, 384), _TORCHVISION
+    ),
+    "convnext_tiny": Backbone(
+        _TV.convnext_tiny,
+        _TV.ConvNeXt_Tiny_Weights,
+        _features,
+        768,
+        InputSpec(256, 384),
+        _TORCHVISION,
+    ),
+}
+
+
+def backbone(name: str) -> Backbone:
+    """The row of that name. Raises BackboneError naming the known ones."""
+    try:
+        return BACKBONES[name]
+    except KeyError:
+        raise BackboneError(f"no backbone {name!r}; known: {', '.join(BACKBONES)}") from None
+
+
+def build_trunk(name: str, weights: str | None = None) -> nn.Module:
+    """The convolutional trunk: (N, 3, H, W) -> (N, D, H/32, W/32).
+
+    `weights` is None (random), `imagenet` (torchvision's own download) or the path of a safetensors
+    file of the torchvision network, with or without its classifier.
+    """
+    row = backbone(name)
+    if weights == "imagenet":
+        try:
+            return row.trunk(row.build(weights=row.imagenet.DEFAULT))
+        except OSError as error:
+            raise BackboneError(
+                f"the ImageNet weights of {name} could not be downloaded ({error}); "
+                "give a local safetensors file in model.weights instead"
+            ) from error
+    network = row.build(weights=None)
+    if weights is not None:
+        _load_local(network, Path(weights), name)
+    return row.trunk(network)
+
+
+def _load_local(network: nn.Module, path: Path, name: str) -> None:
+    try:
+        state = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise BackboneError(f"backbone weights {path}: cannot be read: {error}") from error
+    heads = ("classifier.", "fc.")
+    state = {key: value for key, value in state.items() if not key.startswith(heads)}
+    state = {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
+    own = network.state_dict()
+    wanted = {key for key in own if not key.startswith(heads)}
+    # torchvision keeps a step counter beside each batch norm that inference never reads.
+    missing = sorted(k for k in wanted - set(state) if not k.endswith("num_batches_tracked"))
+    foreign = sorted(set(state) - wanted)
+    misfits = [k for k, v in state.items() if k in own and own[k].shape != v.shape]
+    if missing or foreign or misfits:
+        first = (missing or foreign or misfits)[0]
+        raise BackboneError(
+            f"backbone weights {path}: not those of {name} ({len(missing)} tensors missing, "
+            f"{len(foreign)} foreign, {len(misfits)} of another shape; first {first!r})"
+        )
+    with torch.no_grad():
+        network.load_state_dict(state, strict=False)
