@@ -1,3 +1,3 @@
-"""From logits to an answer: training, calibration, decision, records. May import `models` and `data`."""
+"""From logits to an answer: training, calibration, decision, records. Above `models`, `data`."""
 
 __version__ = "0.1.0"

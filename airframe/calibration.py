@@ -8,7 +8,7 @@ they raise ValueError naming the argument.
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar  # type: ignore[import-untyped]
+from scipy.optimize import minimize_scalar
 
 Floats = NDArray[np.float64]
 Reals = NDArray[np.floating]

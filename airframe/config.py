@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from data.strict_yaml import load_yaml
+
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
 
@@ -23,7 +25,9 @@ class _Section(BaseModel):
 class DataConfig(_Section):
     """Which pictures, which of them count as what, and how they are split and sampled."""
 
-    manifest: Path
+    manifest: Path | None = None
+    drawn_per_type: Annotated[int, Field(ge=0)] = 0
+    drawn_size: tuple[Positive, Positive] = (512, 341)
     root: Path | None = None
     taxonomy: Path | None = None
     splits: Path | None = None
@@ -39,12 +43,17 @@ class DataConfig(_Section):
 
 
 class ModelConfig(_Section):
-    """Which network: a row of `models.backbones`, its first weights, its input size."""
+    """Which network: a row of `models.backbones`, its first weights, its input size.
+
+    `weights` is null (random), `imagenet` (torchvision's download), a safetensors file of the
+    backbone, or the folder of one of our own checkpoints to go on from.
+    """
 
     backbone: str
     weights: str | None = None
     height: Positive | None = None
     width: Positive | None = None
+    frozen_stages: Annotated[int, Field(ge=0)] = 0
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
 
 
@@ -52,6 +61,7 @@ class TrainConfig(_Section):
     """The optimiser, the schedule and the loss."""
 
     epochs: Positive = 30
+    frozen_epochs: Annotated[int, Field(ge=0)] = 0
     samples_per_epoch: Positive = 3000
     batch_size: Positive = 32
     lr: Annotated[float, Field(gt=0)] = 1e-3
@@ -80,7 +90,7 @@ class CalibrationConfig(_Section):
 class Config(_Section):
     """One training run."""
 
-    name: Annotated[str, Field(pattern=r"^[\w.-]+$")]
+    name: Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
     seed: int = 0
     run: Path | None = None
     data: DataConfig
@@ -89,9 +99,16 @@ class Config(_Section):
     calibration: CalibrationConfig = CalibrationConfig()
 
     @model_validator(mode="after")
-    def _shares_name_something(self) -> Config:
+    def _adds_up(self) -> Config:
+        if self.data.manifest is None and not self.data.drawn_per_type:
+            raise ValueError("data.manifest is required, unless data.drawn_per_type draws pictures")
         if self.data.shares and sum(self.data.shares.values()) <= 0:
             raise ValueError("data.shares: at least one kind needs a share above 0")
+        both = sorted({*self.data.cutout_kinds} & {*self.data.backdrop_kinds})
+        if both:
+            raise ValueError(f"data.backdrop_kinds: {both[0]!r} is a cut-out kind, no background")
+        if self.train.samples_per_epoch < self.train.batch_size:
+            raise ValueError("train.samples_per_epoch: must fill at least one train.batch_size")
         return self
 
     @property
@@ -105,8 +122,8 @@ def load_config(path: Path, overrides: list[str] | None = None) -> Config:
     Raises ConfigError with one line a problem: unknown key, wrong type, value out of range.
     """
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
+        raw = load_yaml(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"config {path}: {error}") from error
     if not isinstance(raw, dict):
         raise ConfigError(f"config {path}: holds no mapping of sections")
@@ -135,7 +152,7 @@ def _override(raw: dict[str, Any], override: str) -> None:
         if not isinstance(place, dict):
             raise ConfigError(f"--set {override!r}: {section!r} is a value, not a section")
     try:
-        place[last] = yaml.safe_load(value)
+        place[last] = load_yaml(value)
     except yaml.YAMLError as error:
         raise ConfigError(f"--set {override!r}: {error}") from error
 
@@ -149,4 +166,6 @@ def _what(error: Any) -> str:
         return "unknown key; check its spelling"
     if error["type"] == "missing":
         return "is required"
+    if error["type"] == "value_error":  # from `_adds_up`: its input is the whole config
+        return str(error["ctx"]["error"])
     return f"{error['msg']} (given: {error['input']!r})"

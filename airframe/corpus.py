@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from airframe.config import Config, ConfigError, DataConfig
 from data.manifest import Sample, read_manifest
 from data.splits import assign_splits, read_splits
+from data.synthetic import airframe_types
+from data.synthetic.export import write_set
 from data.taxonomy import Taxonomy
 
 
@@ -41,9 +43,7 @@ def build_corpus(config: Config) -> Corpus:
     """
     data = config.data
     full = Taxonomy.load(data.taxonomy)
-    samples = read_manifest(
-        data.manifest, full, root=data.root, background_kinds=data.background_kinds
-    )
+    samples = _read(config, full)
     _check_kinds(data, samples)
     if data.splits:
         samples = read_splits(samples, data.splits)
@@ -54,14 +54,39 @@ def build_corpus(config: Config) -> Corpus:
     classes = choose_classes(samples, full, data)
     if len(classes) < 2:
         raise ConfigError(
-            f"{data.manifest}: {len(classes)} type(s) have enough train pictures "
+            f"data: {len(classes)} type(s) have enough train pictures "
             f"(min_pictures {data.min_pictures}, min_views {data.min_views}); two are needed"
         )
     kept, outside = relabel(samples, full, classes)
     for needed in ("train", "val", "calibration"):
         if not any(s.split == needed and s.node for s in kept):
-            raise ConfigError(f"{data.manifest}: no labelled sample in the {needed} split")
+            raise ConfigError(
+                f"data: no labelled sample in the {needed} split; give data.fractions a share "
+                "for it, or name it in the manifest's split column"
+            )
     return Corpus(tuple(kept), tuple(outside), full.restricted(classes), classes)
+
+
+def _read(config: Config, taxonomy: Taxonomy) -> list[Sample]:
+    """The manifest's samples and the drawn ones, which are drawn into the run folder."""
+    data, samples = config.data, []
+    if data.manifest:
+        samples = read_manifest(
+            data.manifest, taxonomy, root=data.root, background_kinds=data.background_kinds
+        )
+    if data.drawn_per_type:
+        types = [name for name in airframe_types() if f"type:{name}" in taxonomy]
+        width, height = data.drawn_size
+        drawn = write_set(
+            config.run_folder / "drawn",
+            types,
+            data.drawn_per_type,
+            seed=config.seed,
+            width=width,
+            height=height,
+        )
+        samples += read_manifest(drawn, taxonomy)
+    return samples
 
 
 def choose_classes(
@@ -136,6 +161,7 @@ def sampling_weights(
 
     Each kind gets its share of the draws (equal to its count where no shares are given); within a
     kind a label with n samples gets n^(1 - balance) of them: 0 as they come, 1 all labels alike.
+    Raises ConfigError where no sample is of a kind with a share.
     """
     labels = Counter((s.kind, s.node) for s in samples)
     within = np.array([labels[s.kind, s.node] ** -balance for s in samples])
@@ -146,6 +172,10 @@ def sampling_weights(
         share = shares.get(kind, 0.0) if shares else counts[kind]
         mine = kinds == kind
         weights[mine] = share * within[mine] / within[mine].sum()
+    if not weights.any():
+        raise ConfigError(
+            f"data.shares: no train sample is of a kind with a share above 0: {shares}"
+        )
     return np.asarray(weights / weights.sum(), np.float64)
 
 
@@ -155,6 +185,6 @@ def _check_kinds(data: DataConfig, samples: Sequence[Sample]) -> None:
         strange = sorted(set(getattr(data, key)) - known)
         if strange:
             raise ConfigError(
-                f"data.{key}: kind {strange[0]!r} is not in {data.manifest}; "
-                f"it has {', '.join(sorted(known))}"
+                f"data.{key}: kind {strange[0]!r} is in no sample; "
+                f"there are {', '.join(sorted(known))}"
             )

@@ -1,4 +1,4 @@
-"""The one place that turns logits into a verdict: calibrated probabilities, set, roll-up, reason."""
+"""The one place that turns logits into a verdict: calibration, set, roll-up, reason."""
 
 from __future__ import annotations
 
@@ -26,6 +26,14 @@ class Calibration:
     coverage: float
     confidence: float
     counts: Mapping[str, int]
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite(self.temperature) and self.temperature > 0):
+            raise ValueError(f"temperature must be a positive number, got {self.temperature}")
+        for name in ("coverage", "confidence"):
+            if not 0 < getattr(self, name) < 1:
+                said = f"{name} must lie strictly between 0 and 1"
+                raise ValueError(f"{said}, got {getattr(self, name)}")
 
     @classmethod
     def fit(
@@ -59,7 +67,8 @@ class Calibration:
 
     def sets(self, probs: Floats, coverage: float | None = None) -> Bools:
         """Conformal sets (N, C) at `coverage`, by default the checkpoint's."""
-        return prediction_sets(probs, self.scores.q_hat(coverage or self.coverage))
+        asked = self.coverage if coverage is None else coverage
+        return prediction_sets(probs, self.scores.q_hat(asked))
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -81,7 +90,7 @@ class Calibration:
                 float(raw["confidence"]),
                 dict(raw["counts"]),
             )
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"the calibration is incomplete: {error!r}") from error
 
 
@@ -149,9 +158,11 @@ def _unknown_reason(
     role, mass = node_masses(probs, taxonomy, classes, "role")[0]
     leaders = node_masses(probs, taxonomy, classes, "type")[:2]
     listed = ", ".join(f"{taxonomy[n].name} {_percent(p)}" for n, p in leaders)
+    # 69.6 % would be shown as the 70 % that it does not reach.
+    short = "just under that" if round(mass, 2) >= confidence else _percent(mass)
     return (
-        f"No type, family or role reaches {_percent(confidence)}: the likeliest role, "
-        f"“{taxonomy[role].label.lower()}”, has {_percent(mass)}; the likeliest types {listed}."
+        f"No type, family or role reaches {100 * confidence:.3g} %: the likeliest role, "
+        f"“{taxonomy[role].label.lower()}”, has {short}; the likeliest types {listed}."
     )
 
 

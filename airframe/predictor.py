@@ -1,4 +1,4 @@
-"""The only road from an image to an answer: the page, the command line and the tests all walk it."""
+"""The only road from an image to an answer: page, command line and tests all walk it."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Predictor:
         except ValueError as error:
             raise CheckpointError(f"checkpoint {folder}: {error}") from error
         self.device = _device(device)
-        self._classifier = classifier.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._classifier = classifier.to(self.device).to(memory_format=torch.channels_last)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -86,7 +86,9 @@ class Predictor:
         logits: Reals = self._classifier(batch).logits.float().cpu().numpy()
         return logits
 
-    def predict(self, stills: Sequence[Still], settings: Settings | None = None) -> list[Prediction]:
+    def predict(
+        self, stills: Sequence[Still], settings: Settings | None = None
+    ) -> list[Prediction]:
         """One Prediction a still, in order; each the same whatever else is in the batch."""
         if not stills:
             return []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import warnings
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,12 @@ from airframe.corpus import Corpus, allowed_matrix, ancestor_index, sampling_wei
 from data.dataset import EvalDataset, Item, TrainDataset
 from data.transforms import InputSpec
 from models.backbones import backbone
+from models.checkpoint import start_from
 from models.classifier import Classifier, build_classifier
 
 
 def node_nll(logp: Tensor, allowed: Tensor) -> Tensor:
-    """-log of the probability (N,) on the `allowed` (N, C) classes, from log-probabilities (N, C)."""
+    """-log of the probability (N,) on the `allowed` (N, C) classes, from `logp` (N, C)."""
     return -torch.logsumexp(logp.masked_fill(~allowed, -torch.inf), dim=1)
 
 
@@ -67,25 +69,34 @@ class Trainee(pl.LightningModule):
         self.val_kinds = [s.kind for s in corpus.split("val")]
         self._val: list[tuple[Tensor, Tensor, Tensor]] = []
 
+    def on_train_epoch_start(self) -> None:
+        # A random head sends noise through the trunk and spoils what it knew, which costs most on
+        # pictures unlike the train split: let the head settle first (Kumar et al. 2022, LP-FT).
+        trunk = self.classifier.trunk
+        frozen = self.current_epoch < self.config.train.frozen_epochs
+        trunk.requires_grad_(not frozen).train(not frozen)
+        # Stages that never learn also keep their batch statistics; nothing is stored for them, so
+        # a deep backbone costs little more than its forward pass.
+        for stage in list(trunk.children())[: self.config.model.frozen_stages]:
+            stage.requires_grad_(False).eval()
+
     def training_step(self, batch: Item, _: int) -> Tensor:
         output = self.classifier(batch.image.contiguous(memory_format=torch.channels_last))
         assert isinstance(self.family_of, Tensor)
-        loss = hierarchical_loss(
-            output.logits, batch.allowed, self.family_of, self.config.train
-        )
+        loss = hierarchical_loss(output.logits, batch.allowed, self.family_of, self.config.train)
         self.log("train/loss", loss, on_step=False, on_epoch=True, prog_bar=True)
         return loss
 
     def validation_step(self, batch: Item, _: int) -> None:
         output = self.classifier(batch.image.contiguous(memory_format=torch.channels_last))
-        self._val.append((output.logits.float(), batch.allowed, batch.index))
+        self._val.append((output.logits.float(), batch.allowed, torch.as_tensor(batch.position)))
 
     def on_validation_epoch_end(self) -> None:
-        logits, allowed, index = (self._gathered(i) for i in range(3))
+        logits, allowed, order = (self._gathered(i) for i in range(3))
         self._val.clear()
         assert isinstance(self.family_of, Tensor)
         for name, value in selection_metrics(
-            logits, allowed, self.family_of, [self.val_kinds[i] for i in index.tolist()]
+            logits, allowed, self.family_of, [self.val_kinds[i] for i in order.tolist()]
         ).items():
             shown = name in ("val/nll", "val/family_top1")
             self.log(name, value, prog_bar=shown, rank_zero_only=False)
@@ -104,17 +115,25 @@ class Trainee(pl.LightningModule):
         optimizer = torch.optim.AdamW(
             _parameter_groups(self.classifier, train), weight_decay=train.weight_decay
         )
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer,
-            [group["lr"] for group in optimizer.param_groups],
-            total_steps=int(self.trainer.estimated_stepping_batches),
-            pct_start=train.warmup,
-            cycle_momentum=False,
+        steps = int(self.trainer.estimated_stepping_batches)
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: learning_rate_scale(step, steps, train.warmup)
         )
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
+
+
+def learning_rate_scale(step: int, steps: int, warmup: float) -> float:
+    """The share of the peak rate at `step` of `steps`: a linear rise over the first `warmup` of
+    them, then half a cosine down to 0 (Loshchilov & Hutter 2017). A run that is resumed with more
+    epochs goes on with the longer schedule's own rate."""
+    rise = max(1, round(warmup * steps))
+    if step < rise:
+        return (step + 1) / rise
+    fallen = (step - rise) / max(1, steps - rise)
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, fallen)))
 
 
 def _parameter_groups(classifier: Classifier, train: TrainConfig) -> list[dict[str, Any]]:
@@ -201,12 +220,7 @@ def fit(corpus: Corpus, config: Config, run: Path, *, resume: bool = False) -> C
     """
     pl.seed_everything(config.seed, workers=True, verbose=False)
     spec = input_spec(config)
-    classifier = build_classifier(
-        config.model.backbone,
-        len(corpus.classes),
-        weights=config.model.weights,
-        dropout=config.model.dropout,
-    ).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    classifier = _first_classifier(config, corpus)
     trainee = Trainee(classifier, corpus, config)
     best = ModelCheckpoint(run / "lightning", "best", monitor="val/nll", save_last=True)
     trainer = _trainer(config, run, best)
@@ -221,10 +235,28 @@ def fit(corpus: Corpus, config: Config, run: Path, *, resume: bool = False) -> C
     return trainee.classifier.cpu().eval()
 
 
+def _first_classifier(config: Config, corpus: Corpus) -> Classifier:
+    """The classifier as training finds it: random, on a backbone, or from our own checkpoint."""
+    weights = config.model.weights
+    own = Path(weights) if weights and Path(weights).is_dir() else None
+    classifier = build_classifier(
+        config.model.backbone,
+        len(corpus.classes),
+        weights=None if own else weights,
+        dropout=config.model.dropout,
+    )
+    if own:
+        start_from(own, classifier, config.model.backbone, corpus.classes)
+    return classifier.to(memory_format=torch.channels_last)
+
+
 def _trainer(config: Config, run: Path, best: ModelCheckpoint) -> pl.Trainer:
     train = config.train
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", message=".*(num_workers|does not have many workers).*")
+    # What Lightning warns of here is as it should be: few cores, a run folder that holds the config
+    # already, and its own deprecated import.
+    for known in ("num_workers", "many workers", "exists and is not empty", "LeafSpec"):
+        warnings.filterwarnings("ignore", message=f".*{known}.*")
     return pl.Trainer(
         accelerator=train.accelerator,
         devices=train.devices,
@@ -239,7 +271,7 @@ def _trainer(config: Config, run: Path, best: ModelCheckpoint) -> pl.Trainer:
             EMAWeightAveraging(decay=train.ema_decay),
         ],
         num_sanity_val_steps=0,
-        log_every_n_steps=10,
+        log_every_n_steps=1,
         enable_model_summary=False,
     )
 

@@ -29,11 +29,11 @@ cv2.setNumThreads(1)
 
 
 class Item(NamedTuple):
-    """`image` (3, H, W), `allowed` (C,) bool: the classes it may be, `index` of the sample."""
+    """`image` (3, H, W), `allowed` (C,) bool: the classes it may be, `position` of the sample."""
 
     image: torch.Tensor
     allowed: torch.Tensor
-    index: int
+    position: torch.Tensor | int
 
 
 class EvalDataset(Dataset[Item]):

@@ -15,7 +15,7 @@ RGB = NDArray[np.uint8]
 
 
 def haze(rgb: RGB, density: float, airlight: float) -> RGB:
-    """Koschmieder's law at one depth: the scene fades to the airlight (0-255) by `density` in 0-1."""
+    """Koschmieder's law at one depth: the scene fades to `airlight` (0-255) by `density` (0-1)."""
     return (rgb * (1 - density) + airlight * density).clip(0, 255).astype(np.uint8)
 
 
@@ -25,7 +25,7 @@ def low_light(rgb: RGB, gain: float, noise: NDArray[np.float32]) -> RGB:
 
 
 def overlay_text(rgb: RGB, text: str, origin: tuple[int, int], scale: float, grey: int) -> RGB:
-    """Burn a caption in, at `origin` (x, y) of its baseline, with the dark rim that captions have."""
+    """Burn a caption in, at `origin` (x, y) of its baseline, with the rim that captions have."""
     picture = np.ascontiguousarray(rgb.copy())
     for thickness, value in ((3, 255 - grey), (1, grey)):
         colour = (value, value, value)

@@ -7,6 +7,7 @@ import io
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from data.taxonomy import Taxonomy
 
@@ -51,7 +52,8 @@ def read_manifest(
     A picture of two types has a row for each.
 
     Raises ManifestError listing every bad row: unknown type or family, a family that is not the
-    type's, a missing file, a bad box or split, a label given twice, a group in two splits.
+    type's, a missing file, a bad box or split, a label given twice, a picture in two groups, a
+    group in two splits.
     """
     root = root or path.parent
     try:
@@ -66,16 +68,23 @@ def read_manifest(
     problems: list[str] = []
     seen: dict[tuple[str, ...], int] = {}
     split_of: dict[str, str] = {}
-    for raw in reader:
-        line = reader.line_num
+    group_of: dict[str, str] = {}
+    for line, raw in _rows(reader, path):
         row = {key: (value or "").strip() for key, value in raw.items() if isinstance(key, str)}
         sample, faults = _parse_row(row, root, taxonomy, background_kinds)
         label = row["path"], row["type"], row.get("family", "")
         if label in seen:
             faults.append(f"path {row['path']!r} stands already in line {seen[label]}")
         seen.setdefault(label, line)
-        if sample and sample.split and split_of.setdefault(sample.group, sample.split) != sample.split:
+        if (
+            sample
+            and sample.split
+            and split_of.setdefault(sample.group, sample.split) != sample.split
+        ):
             faults.append(f"group {sample.group!r} is in split {split_of[sample.group]!r} above")
+        if sample and group_of.setdefault(sample.key, sample.group) != sample.group:
+            # Its two rows could land in two splits: the picture would be trained on and tested.
+            faults.append(f"path {sample.key!r} is in group {group_of[sample.key]!r} above")
         problems += [f"line {line}: {fault}" for fault in faults]
         if sample:
             samples.append(sample)
@@ -86,6 +95,18 @@ def read_manifest(
     if not samples:
         raise ManifestError(f"{path}: holds no rows")
     return samples
+
+
+def _rows(
+    reader: csv.DictReader[str], path: Path
+) -> Iterator[tuple[int, dict[str | Any, str | Any]]]:
+    """Each row with the line that it ends in."""
+    try:
+        for raw in reader:
+            yield reader.line_num, raw
+    except csv.Error as error:
+        line = reader.reader.line_num  # the reader of dicts counts a row only once it has it
+        raise ManifestError(f"{path}: line {line}: {error}") from error
 
 
 def _parse_row(
@@ -106,12 +127,19 @@ def _parse_row(
         faults.append(str(error))
     if not row["path"]:
         faults.append("no path")
-    elif not (root / row["path"]).is_file():
+    elif not _is_file(root / row["path"]):
         faults.append(f"file {row['path']!r} is missing under {root}")
     if faults:
         return None, faults
     group = row.get("group") or row["path"]
     return Sample(root / row["path"], node, kind, group, split, boxes, row["path"]), []
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name too long for the file system: a quote that nothing closes
+        return False
 
 
 def _label(type_: str, family: str, taxonomy: Taxonomy) -> tuple[str | None, list[str]]:
@@ -126,7 +154,11 @@ def _label(type_: str, family: str, taxonomy: Taxonomy) -> tuple[str | None, lis
         return node, []
     if family:
         node = f"family:{family}"
-        return (node, []) if node in taxonomy else (None, [f"family {family!r} is not in the taxonomy"])
+        return (
+            (node, [])
+            if node in taxonomy
+            else (None, [f"family {family!r} is not in the taxonomy"])
+        )
     return None, ["neither type nor family is given, and the kind is not a background kind"]
 
 

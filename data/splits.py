@@ -26,13 +26,16 @@ def assign_splits(
     """Give every sample without a split one, group by group.
 
     Groups are dealt, within each stratum of (kind, label), to the split that lacks most of its
-    share there, then overall; the order is a hash of seed and group, so a new picture does not
-    reshuffle the rest. Kinds in `train_only_kinds` go to train. A given split is kept, and takes
-    its whole group along.
+    share there, then overall, in the order of a hash of seed and group. Neither the manifest's
+    order nor pictures of another kind change a split; a new picture of the same kind can move
+    others, so runs that must compare read the first one's splits file. A group with a picture of
+    `train_only_kinds` goes to train. A given split is kept, and takes its whole group along.
 
-    Raises SplitError for fractions that do not sum to 1 or a group that is already in two splits.
+    Raises SplitError for fractions that are negative or do not sum to 1, or a group that is
+    already in two splits.
     """
-    if set(fractions) != set(SPLITS) or abs(sum(fractions.values()) - 1) > 1e-6:
+    shares = fractions.values()
+    if set(fractions) != set(SPLITS) or not (min(shares) >= 0 and abs(sum(shares) - 1) <= 1e-6):
         raise SplitError(f"fractions must name {', '.join(SPLITS)} and sum to 1, not {fractions}")
     chosen = _given(samples)
     groups: dict[str, list[Sample]] = defaultdict(list)
@@ -41,11 +44,11 @@ def assign_splits(
     strata: dict[tuple[str, str], list[str]] = defaultdict(list)
     for group, members in groups.items():
         if group not in chosen:
-            kind, node = members[0].kind, members[0].node or ""
-            if kind in train_only_kinds:
+            if any(member.kind in train_only_kinds for member in members):
                 chosen[group] = "train"
             else:
-                strata[kind, node].append(group)
+                first = min(members, key=lambda s: (s.kind, s.node or ""))
+                strata[first.kind, first.node or ""].append(group)
     totals: dict[str, Counter[str]] = defaultdict(Counter)
     for kind, node in sorted(strata):
         ordered = sorted(strata[kind, node], key=lambda g: _rank(seed, g))
@@ -95,7 +98,7 @@ def _deal(
 
 
 def write_splits(samples: Sequence[Sample], path: Path) -> None:
-    """Write `path,group,kind,label,split` for every sample, so that a split can be read and redone."""
+    """Write `path,group,kind,label,split` for every sample, so that a split can be redone."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("path", "group", "kind", "label", "split"))
@@ -106,13 +109,15 @@ def write_splits(samples: Sequence[Sample], path: Path) -> None:
 def read_splits(samples: Sequence[Sample], path: Path) -> list[Sample]:
     """Apply a file of `write_splits`. Raises SplitError for a sample that it does not name."""
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:
             written = {row["path"]: row["split"] for row in csv.DictReader(file)}
-    except (OSError, KeyError) as error:
+    except (OSError, UnicodeDecodeError, csv.Error, KeyError) as error:
         raise SplitError(f"{path}: not a splits file (columns path, split): {error}") from error
     unnamed = [s.key for s in samples if written.get(s.key) not in SPLITS]
     if unnamed:
-        raise SplitError(f"{path}: gives no split for {len(unnamed)} sample(s), first {unnamed[0]!r}")
+        raise SplitError(
+            f"{path}: gives no split for {len(unnamed)} sample(s), first {unnamed[0]!r}"
+        )
     result = [replace(sample, split=written[sample.key]) for sample in samples]
     _given(result)
     return result

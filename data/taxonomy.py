@@ -1,4 +1,4 @@
-"""The taxonomy: role -> family -> type. A strict tree; every node knows its ancestors and leaves."""
+"""The taxonomy: role -> family -> type. A strict tree; every node knows its ancestors."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
+from data.strict_yaml import load_yaml
 
 RANKS = ("role", "family", "type")
 DEFAULT_PATH = Path(__file__).with_name("taxonomy.yaml")
@@ -19,7 +21,7 @@ class TaxonomyError(ValueError):
 
 @dataclass(frozen=True)
 class Node:
-    """One node. `id` is `rank:name`, unique in the tree although a family may share a type's name."""
+    """One node. `id` is `rank:name`, unique although a family may share a type's name."""
 
     id: str
     rank: str
@@ -30,7 +32,7 @@ class Node:
 
 
 class Taxonomy:
-    """The nodes of a tree given as `{role: {label, families: {family: {type: NATO name or None}}}}`.
+    """The nodes of a tree given as `{role: {label, families: {family: {type: NATO name}}}}`.
 
     Raises TaxonomyError, naming the place, for anything that is not such a tree.
     """
@@ -43,8 +45,8 @@ class Taxonomy:
         for role, body in tree.items():
             if not isinstance(body, Mapping) or set(body) != {"label", "families"}:
                 raise TaxonomyError(f"role {role!r}: needs exactly the keys 'label' and 'families'")
-            self._add("role", str(role), str(body["label"]), None)
-            self._add_families(str(role), body["families"])
+            self._add("role", role, _text(body["label"], f"label of role {role!r}"), None)
+            self._add_families(role, body["families"])
         self.types = tuple(n.name for n in self._nodes.values() if n.rank == "type")
 
     def _add_families(self, role: str, families: Any) -> None:
@@ -53,17 +55,20 @@ class Taxonomy:
         for family, types in families.items():
             if not isinstance(types, Mapping) or not types:
                 raise TaxonomyError(f"family {family!r}: must map type names to NATO names or null")
-            natos = ", ".join(sorted({str(n) for n in types.values() if n}))
-            label = str(family) if len(types) == 1 else f"{family} family"
-            self._add("family", str(family), label, f"role:{role}", natos or None)
             for name, nato in types.items():
-                label = f"{name} ({nato})" if nato else str(name)
-                self._add("type", str(name), label, f"family:{family}", nato)
+                if nato is not None:
+                    _text(nato, f"NATO name of type {name!r}")
+            natos = ", ".join(sorted({nato for nato in types.values() if nato}))
+            label = family if len(types) == 1 else f"{family} family"
+            self._add("family", family, label, f"role:{role}", natos or None)
+            for name, nato in types.items():
+                label = f"{name} ({nato})" if nato else name
+                self._add("type", name, label, f"family:{family}", nato)
 
     def _add(
         self, rank: str, name: str, label: str, parent: str | None, nato: str | None = None
     ) -> None:
-        node = Node(f"{rank}:{name}", rank, name, label, parent, nato)
+        node = Node(f"{rank}:{_text(name, rank)}", rank, name, label, parent, nato)
         if node.id in self._nodes:
             raise TaxonomyError(f"{rank} {name!r} stands twice: a tree has one place for each")
         self._nodes[node.id] = node
@@ -73,13 +78,22 @@ class Taxonomy:
         """Read a YAML file; the project's own taxonomy if no path is given."""
         path = path or DEFAULT_PATH
         try:
-            return cls(yaml.safe_load(path.read_text(encoding="utf-8")))
-        except (OSError, yaml.YAMLError) as error:
+            return cls(load_yaml(path.read_text(encoding="utf-8")))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             raise TaxonomyError(f"{path}: {error}") from error
 
     def to_dict(self) -> dict[str, Any]:
         """The tree as it was given; `Taxonomy(t.to_dict())` equals `t`."""
         return {role: dict(body) for role, body in self._tree.items()}
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both hold the same nodes in the same order."""
+        if not isinstance(other, Taxonomy):
+            return NotImplemented
+        return list(self._nodes.values()) == list(other._nodes.values())
+
+    def __hash__(self) -> int:
+        return hash(tuple(self._nodes.values()))
 
     def __contains__(self, node_id: object) -> bool:
         return node_id in self._nodes
@@ -128,3 +142,10 @@ class Taxonomy:
             for index, name in enumerate(classes)
             if self.ancestor(f"type:{name}", target.rank) == target
         )
+
+
+def _text(value: Any, what: str) -> str:
+    # YAML reads 707 as a number and `No` as false: such a name would be lost in `restricted`.
+    if not isinstance(value, str) or not value.strip():
+        raise TaxonomyError(f"{what}: {value!r} is no text; write it in quotes")
+    return value

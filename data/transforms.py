@@ -1,7 +1,8 @@
-"""From an RGB picture to the network's input: the InputSpec, the eval transform, the augmentation."""
+"""From an RGB picture to the network's input: InputSpec, eval transform, augmentation."""
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -15,9 +16,9 @@ from PIL import Image
 
 # The library asks its registry for a newer version at import; nothing of ours goes online unasked.
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
-import albumentations as A  # noqa: E402
+import albumentations as A
 
-from data.degrade import Haze, LowLight, OverlaidText, VideoCompression  # noqa: E402
+from data.degrade import Haze, LowLight, OverlaidText, VideoCompression
 
 RGB = NDArray[np.uint8]
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -39,6 +40,12 @@ class InputSpec:
     def __post_init__(self) -> None:
         if not (32 <= self.height <= 2048 and 32 <= self.width <= 2048):
             raise ValueError(f"input size {self.height}x{self.width} is outside 32..2048 pixels")
+        if not (isinstance(self.height, int) and isinstance(self.width, int)):
+            raise ValueError(f"input size {self.height}x{self.width} is not in whole pixels")
+        if len(self.mean) != 3 or not all(0 <= value <= 1 for value in self.mean):
+            raise ValueError(f"mean {self.mean} is not one share in 0..1 for each of R, G, B")
+        if len(self.std) != 3 or not all(0 < value < math.inf for value in self.std):
+            raise ValueError(f"std {self.std} is not one positive number for each of R, G, B")
 
     @property
     def fill(self) -> tuple[int, int, int]:
@@ -55,7 +62,7 @@ class InputSpec:
 
 
 def letterbox(rgb: RGB, height: int, width: int, fill: Sequence[int]) -> RGB:
-    """Scale a picture (h, w, 3) to fit (height, width, 3) whole, its shape kept, padded with `fill`.
+    """Scale a picture (h, w, 3) to fit (height, width, 3) whole, padded with `fill`.
 
     Proportions are what tells one planform from another, so the picture is never squeezed.
     """
@@ -136,7 +143,7 @@ def training_augmentation(spec: InputSpec, strength: float = 1.0) -> A.Compose:
 
 
 def composite(rgba: NDArray[np.uint8], background: RGB, rng: np.random.Generator) -> RGB:
-    """Paste a cut-out (h, w, 4) on a background (H, W, 3): 25-95 % of its height, anywhere whole.
+    """Paste a cut-out (h, w, 4) on a background (H, W, 3): at 25-95 % of what fits, anywhere whole.
 
     Light and contrast are drawn at random and the edge is softened, so that neither brightness
     nor a sharp rim gives the cut-out away.
@@ -148,10 +155,13 @@ def composite(rgba: NDArray[np.uint8], background: RGB, rng: np.random.Generator
     cut = rgba[ys.min() : ys.max() + 1, xs.min() : xs.max() + 1]
     scale = rng.uniform(0.25, 0.95) * min(height / cut.shape[0], width / cut.shape[1])
     size = max(4, round(cut.shape[1] * scale)), max(4, round(cut.shape[0] * scale))
-    cut = cv2.resize(cut, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    cut = np.asarray(cv2.resize(cut, size, interpolation=method), np.uint8)
     colour = cut[..., :3].astype(np.float32)
     colour = (colour - 128) * rng.uniform(0.5, 1.2) + 128 * rng.uniform(0.4, 1.3)
-    alpha = cv2.GaussianBlur(cut[..., 3], (0, 0), rng.uniform(0.4, 1.0)).astype(np.float32)[..., None]
+    alpha = cv2.GaussianBlur(cut[..., 3], (0, 0), rng.uniform(0.4, 1.0)).astype(np.float32)[
+        ..., None
+    ]
     top = int(rng.integers(0, height - size[1] + 1))
     left = int(rng.integers(0, width - size[0] + 1))
     result = background.copy()

@@ -46,7 +46,12 @@ _TV = torchvision.models
 _TORCHVISION = "BSD-3-Clause code; weights trained on ImageNet-1k, whose terms are research use"
 BACKBONES: dict[str, Backbone] = {
     "mobilenet_v2": Backbone(
-        _TV.mobilenet_v2, _TV.MobileNet_V2_Weights, _features, 1280, InputSpec(256, 384), _TORCHVISION
+        _TV.mobilenet_v2,
+        _TV.MobileNet_V2_Weights,
+        _features,
+        1280,
+        InputSpec(256, 384),
+        _TORCHVISION,
     ),
     "mobilenet_v3_large": Backbone(
         _TV.mobilenet_v3_large,
@@ -104,7 +109,7 @@ def build_trunk(name: str, weights: str | None = None) -> nn.Module:
     if weights == "imagenet":
         try:
             return row.trunk(row.build(weights=row.imagenet.DEFAULT))
-        except OSError as error:
+        except (OSError, RuntimeError) as error:  # no network, or a download that arrived damaged
             raise BackboneError(
                 f"the ImageNet weights of {name} could not be downloaded ({error}); "
                 "give a local safetensors file in model.weights instead"

@@ -1,8 +1,8 @@
 """The checkpoint: a folder of safetensors + JSON that is enough to predict alone.
 
-`model.safetensors` holds the weights (half precision; running statistics in full), `checkpoint.json`
-everything else: classes, taxonomy, InputSpec, calibration, metrics, provenance, and the SHA-256 of
-the weights and of itself. Loading reads numbers and text; nothing in it can run.
+`model.safetensors` holds the weights as `models.weights` packs them,
+`checkpoint.json` everything else: classes, taxonomy, InputSpec, calibration, metrics, provenance,
+and the SHA-256 of the weights and of itself. Loading reads numbers and text; nothing in it can run.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
-from torch import Tensor, nn
 
 from data.taxonomy import Taxonomy, TaxonomyError
 from data.transforms import InputSpec
 from models.classifier import Classifier, build_classifier
+from models.weights import pack, restore
 
 FORMAT = "airframe.checkpoint"
 FORMAT_VERSION = 1
@@ -65,24 +65,10 @@ class Checkpoint:
     sha256: str = ""
 
 
-def halve(classifier: nn.Module) -> None:
-    """Round the weights, in place, to what the checkpoint stores, so that what is calibrated and
-    measured is what ships."""
-    with torch.no_grad():
-        for parameter in classifier.parameters():
-            parameter.copy_(parameter.half().float())
-
-
 def save_checkpoint(folder: Path, classifier: Classifier, checkpoint: Checkpoint) -> Checkpoint:
     """Write both files; returns the checkpoint with its `sha256`."""
     folder.mkdir(parents=True, exist_ok=True)
-    halves = {name for name, _ in classifier.named_parameters()}
-    tensors = {
-        name: (value.half() if name in halves else value).contiguous().cpu()
-        for name, value in classifier.state_dict().items()
-        if not name.endswith("num_batches_tracked")
-    }
-    weights = save_tensors(tensors)
+    weights = save_tensors(pack(classifier))
     card = {
         "name": checkpoint.name,
         "version": checkpoint.version,
@@ -95,6 +81,7 @@ def save_checkpoint(folder: Path, classifier: Classifier, checkpoint: Checkpoint
         "provenance": dict(checkpoint.provenance),
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
     }
+    card = json.loads(json.dumps(card))  # as it will be read: JSON makes tuples lists, 1 "1"
     sha256 = _digest(card)
     whole = {"format": FORMAT, "format_version": FORMAT_VERSION, "sha256": sha256, **card}
     (folder / WEIGHTS).write_bytes(weights)
@@ -121,11 +108,35 @@ def load_checkpoint(folder: Path) -> tuple[Checkpoint, Classifier]:
     try:
         checkpoint = _from_card(card)
         classifier = build_classifier(checkpoint.backbone, len(checkpoint.classes))
-        _load_weights(classifier, load_tensors(weights))
+        restore(classifier, load_tensors(weights))
     except (SafetensorError, TaxonomyError, RuntimeError, TypeError, KeyError, ValueError) as error:
-        first = str(error).splitlines()[0]
-        raise CheckpointError(f"checkpoint {folder}: does not fit together: {first}") from error
+        # PyTorch says what does not fit in the second line.
+        said = " ".join(str(error).split("\n")[:2]).replace("\t", "")
+        raise CheckpointError(f"checkpoint {folder}: does not fit together: {said}") from error
     return checkpoint, classifier.eval()
+
+
+def start_from(
+    folder: Path, classifier: Classifier, backbone: str, classes: tuple[str, ...]
+) -> None:
+    """Give `classifier` the weights of a checkpoint; head rows only where it has the type too.
+
+    Raises CheckpointError (see `load_checkpoint`), also where its backbone is another.
+    """
+    checkpoint, trained = load_checkpoint(folder)
+    if checkpoint.backbone != backbone:
+        raise CheckpointError(
+            f"checkpoint {folder}: its backbone is {checkpoint.backbone}, the config asks for "
+            f"{backbone}"
+        )
+    body = {k: v for k, v in trained.state_dict().items() if not k.startswith("head.")}
+    classifier.load_state_dict(body, strict=False)
+    with torch.no_grad():
+        for row, name in enumerate(classes):
+            if name in checkpoint.classes:
+                theirs = checkpoint.classes.index(name)
+                classifier.head.weight[row] = trained.head.weight[theirs]
+                classifier.head.bias[row] = trained.head.bias[theirs]
 
 
 def _read_card(folder: Path) -> dict[str, Any]:
@@ -147,7 +158,10 @@ def _read_card(folder: Path) -> dict[str, Any]:
             f"{FORMAT_VERSION}; update Airframe or train again"
         )
     body = {key: card.get(key) for key in _FIELDS}
-    if set(card) != _FIELDS | {"format", "format_version", "sha256"} or _digest(body) != card["sha256"]:
+    if (
+        set(card) != _FIELDS | {"format", "format_version", "sha256"}
+        or _digest(body) != card["sha256"]
+    ):
         raise CheckpointError(
             f"checkpoint {folder}: {CARD} was changed after it was written (its SHA-256 differs); "
             "copy the checkpoint again"
@@ -162,21 +176,17 @@ def _digest(card: Mapping[str, Any]) -> str:
 
 
 def _from_card(card: dict[str, Any]) -> Checkpoint:
+    taxonomy, classes = Taxonomy(card["taxonomy"]), tuple(card["classes"])
+    taxonomy.restricted(classes)  # every class has its place in the tree
     return Checkpoint(
         name=card["name"],
         version=card["version"],
         backbone=card["backbone"],
-        classes=tuple(card["classes"]),
-        taxonomy=Taxonomy(card["taxonomy"]),
+        classes=classes,
+        taxonomy=taxonomy,
         spec=InputSpec.from_dict(card["input"]),
         calibration=card["calibration"],
         metrics=card["metrics"],
         provenance=card["provenance"],
         sha256=card["sha256"],
     )
-
-
-def _load_weights(classifier: Classifier, tensors: dict[str, Tensor]) -> None:
-    counters = {k: v for k, v in classifier.state_dict().items() if k.endswith("_tracked")}
-    full = {name: value.float() for name, value in tensors.items()}
-    classifier.load_state_dict({**counters, **full}, strict=True)

@@ -3,6 +3,7 @@
 import pytest
 from pictures import one_line, picture_at
 
+from data.manifest import read_manifest
 from data.sources import (
     COLUMNS,
     SourceError,
@@ -11,7 +12,6 @@ from data.sources import (
     read_names,
 )
 from data.sources.__main__ import main
-from data.manifest import read_manifest
 from data.taxonomy import DEFAULT_PATH as TAXONOMY_PATH
 from data.taxonomy import Taxonomy
 

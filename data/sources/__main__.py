@@ -58,7 +58,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.names or options.set == "military":  # the others take every name as it is
         unmapped = Counter(row["note"].split("; ")[0] for row in rows if not row["type"])
         for name, count in sorted(unmapped.items()):
-            print(f"left out, not mapped to a type: {name or '(no name)'} ({count} rows)", file=sys.stderr)
+            print(
+                f"left out, not mapped to a type: {name or '(no name)'} ({count} rows)",
+                file=sys.stderr,
+            )
     return 0
 
 

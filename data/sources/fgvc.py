@@ -49,7 +49,7 @@ def _split_rows(root: Path, split: str, names: Names | None) -> list[Row]:
     need(data / "variants.txt", _WHAT)
     listing = need(data / f"images_variant_{split}.txt", _WHAT)
     # Imported here: it takes seconds, and the other adapters do without.
-    from torchvision.datasets import FGVCAircraft  # type: ignore[import-untyped]
+    from torchvision.datasets import FGVCAircraft
 
     try:
         published = FGVCAircraft(root, split=split, annotation_level="variant")

@@ -1,0 +1,80 @@
+"""The plots of a run: curves, family confusion, reliability."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+from sklearn.metrics import confusion_matrix
+
+from airframe import metrics
+from airframe.evaluation import ECE_BINS, Evaluated
+
+
+def plot_curves(metrics_csv: Path, target: Path) -> None:
+    """Loss and selection metrics over the epochs, from the logger's CSV."""
+    with metrics_csv.open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    names = sorted({key for row in rows for key in row if "/" in key})
+    figure, axes = plt.subplots(1, 2, figsize=(11, 4))
+    for name in names:
+        points = [(int(r["epoch"]), float(r[name])) for r in rows if r.get(name)]
+        axis = axes[1] if name.endswith("top1") else axes[0]
+        axis.plot(*zip(*points, strict=True), label=name, marker=".")
+    for axis, title in zip(axes, ("loss and NLL", "family top-1 on val"), strict=True):
+        axis.set(xlabel="epoch", title=title)
+        axis.legend(fontsize=7)
+    _save(figure, target)
+
+
+def plot_reliability(evaluated: Evaluated, target: Path, title: str) -> None:
+    """Accuracy against confidence of the likeliest type, one line a kind of picture."""
+    typed = evaluated.rows(evaluated.allowed.sum(axis=1) == 1)
+    figure, axis = plt.subplots(figsize=(5, 5))
+    axis.plot([0, 1], [0, 1], color="grey", linestyle="--", label="perfect")
+    for kind in sorted(set(typed.kinds.tolist())):
+        part = typed.rows(typed.kinds == kind)
+        right = part.allowed[np.arange(len(part.probs)), part.probs.argmax(axis=1)]
+        mean, accuracy, count = metrics.reliability_bins(
+            part.probs.max(axis=1), right, ECE_BINS, "width"
+        )
+        axis.plot(mean, accuracy, marker="o", label=f"{kind} (n={int(count.sum())})")
+    axis.set(
+        xlabel="stated probability", ylabel="share right", title=title, xlim=(0, 1), ylim=(0, 1)
+    )
+    axis.legend()
+    _save(figure, target)
+
+
+def plot_confusion(evaluated: Evaluated, target: Path, title: str) -> None:
+    """Family confusion, rows normalised; only families that occur."""
+    known = evaluated.rows(np.asarray(evaluated.allowed.any(axis=1)))
+    truth = known.family_mass(known.allowed).argmax(axis=1)
+    guess = known.family_mass(known.probs).argmax(axis=1)
+    present = np.unique(np.concatenate([truth, guess]))
+    matrix = confusion_matrix(truth, guess, labels=present, normalize="true")
+    names = {}
+    for position, name in enumerate(known.classes):
+        node = known.taxonomy.ancestor(f"type:{name}", "family")
+        assert node is not None
+        names[int(known.family_of[position])] = node.name
+    size = 3 + 0.18 * len(present)
+    figure, axis = plt.subplots(figsize=(size, size))
+    axis.imshow(matrix, cmap="Blues", vmin=0, vmax=1)
+    labels = [names[int(i)] for i in present]
+    axis.set_xticks(range(len(present)), labels, rotation=90, fontsize=6)
+    axis.set_yticks(range(len(present)), labels, fontsize=6)
+    axis.set(xlabel="answered", ylabel="true", title=title)
+    _save(figure, target)
+
+
+def _save(figure: Any, target: Path) -> None:
+    figure.tight_layout()
+    figure.savefig(target, dpi=120)
+    plt.close(figure)

@@ -1,0 +1,154 @@
+"""Identify stills: files, folders or globs in, records out.
+
+python infer.py examples/ --output records.jsonl
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+if TYPE_CHECKING:
+    from airframe.batch import Found
+    from airframe.predictor import Predictor, Settings
+
+console = Console(stderr=True)
+TABLE_ROWS = 200
+
+
+def main(
+    inputs: Annotated[
+        list[str], typer.Argument(help="Files, folders or globs; - reads a list from stdin.")
+    ],
+    output: Annotated[
+        str | None,
+        typer.Option(help="records.jsonl or records.csv; - writes JSONL to stdout, no table."),
+    ] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="A checkpoint folder; by default the one that ships.")
+    ] = None,
+    coverage: Annotated[
+        float | None, typer.Option(help="What the prediction set promises, in (0, 1).")
+    ] = None,
+    confidence: Annotated[
+        float | None, typer.Option(help="What an answer must reach, in (0, 1).")
+    ] = None,
+    top_k: Annotated[int, typer.Option(help="The least number of candidates listed.")] = 3,
+    batch_size: Annotated[int, typer.Option(min=1, help="Stills in one pass.")] = 8,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 …")] = "auto",
+) -> None:
+    """Name the airframe type in stills and say how sure that is.
+
+    Exit code 0: every file was answered. 1: some failed, each listed. 2: wrong usage or checkpoint.
+    """
+    if output not in (None, "-") and Path(str(output)).suffix not in (".jsonl", ".csv"):
+        _refuse(f"--output {output}: write a name that ends in .jsonl or .csv, or -")
+    # Imported late: a wrong option should be told at once, not after torch has loaded.
+    from airframe.batch import find_stills
+    from airframe.predictor import RELEASE, Predictor, Settings
+    from models.checkpoint import CheckpointError
+
+    try:
+        settings = Settings(coverage, confidence, top_k)
+        predictor = Predictor(checkpoint or RELEASE, device)
+    except (CheckpointError, ValueError) as error:
+        _refuse(str(error))
+    found = list(find_stills(_listed(inputs)))
+    if not found:
+        _refuse("nothing to read: the list of files is empty")
+    records = _run(found, predictor, settings, batch_size, output)
+    failed = [r for r in records if r["failure"]]
+    if output != "-":
+        _print_table(records)
+    for record in failed:
+        console.print(
+            f"failed ({record['failure']['code']}): {record['failure']['message']}",
+            style="red",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+    where = f"; records in {output}" if output not in (None, "-") else ""
+    console.print(
+        f"{len(records) - len(failed)} of {len(records)} answered{where}. "
+        "A type is never proof of an operator.",
+        highlight=False,
+        soft_wrap=True,
+    )
+    raise typer.Exit(1 if failed else 0)
+
+
+def _run(
+    found: list[Found],
+    predictor: Predictor,
+    settings: Settings,
+    batch_size: int,
+    output: str | None,
+) -> list[dict[str, Any]]:
+    """Answer everything; each record is written as soon as it is there."""
+    from airframe.batch import RecordWriter, answer_all
+
+    records: list[dict[str, Any]] = []
+    with ExitStack() as stack:
+        writer = None
+        if output == "-":
+            writer = RecordWriter(sys.stdout, as_csv=False)
+        elif output:
+            try:
+                file = stack.enter_context(open(output, "w", encoding="utf-8", newline=""))
+            except OSError as error:
+                _refuse(f"--output {output}: cannot be written: {error.strerror}")
+            writer = RecordWriter(file, as_csv=output.endswith(".csv"))
+        columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
+        progress = stack.enter_context(
+            Progress(*columns, TimeRemainingColumn(), console=console, transient=True)
+        )
+        task = progress.add_task("identifying", total=len(found))
+        for record in answer_all(found, predictor, settings, batch_size):
+            if writer:
+                writer.write(record)
+            records.append(record)
+            progress.advance(task)
+    return records
+
+
+def _print_table(records: list[dict[str, Any]]) -> None:
+    from airframe.report import records_table
+
+    out = Console()
+    if not out.is_terminal:
+        # Piped or logged: rich would guess 80 columns and fold every cell.
+        out = Console(width=140)
+    out.print(records_table(records[:TABLE_ROWS]))
+    if len(records) > TABLE_ROWS:
+        out.print(f"… and {len(records) - TABLE_ROWS} more; --output writes them all")
+
+
+def _listed(inputs: list[str]) -> list[str]:
+    """The inputs, with `-` replaced by the lines of standard input."""
+    listed: list[str] = []
+    for given in inputs:
+        if given == "-":
+            listed += [line.rstrip("\r\n") for line in sys.stdin if line.strip()]
+        else:
+            listed.append(given)
+    return listed
+
+
+def _refuse(message: str) -> None:
+    console.print(
+        f"infer.py: {message}", style="red", markup=False, highlight=False, soft_wrap=True
+    )
+    raise typer.Exit(2)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,63 @@
+"""What several tests share: a small drawn set, and a tiny checkpoint that can answer it."""
+
+import csv
+
+import pytest
+import torch
+
+from airframe.conformal import StratifiedScores
+from airframe.decision import Calibration
+from data.images import open_still
+from data.synthetic.export import write_set
+from data.taxonomy import Taxonomy
+from data.transforms import InputSpec, eval_transform
+from models.checkpoint import Checkpoint, save_checkpoint
+from models.classifier import build_classifier
+
+torch.set_num_threads(1)
+
+DRAWN = ("Su-24", "Su-27", "MiG-29", "Mi-24")
+
+
+@pytest.fixture(scope="session")
+def drawn_set(tmp_path_factory):
+    """The manifest.csv of six drawn pictures, 96 x 64 px, of each type in DRAWN."""
+    return write_set(tmp_path_factory.mktemp("drawn"), DRAWN, 6, seed=1, width=96, height=64)
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory, drawn_set):
+    """The folder of a checkpoint with random weights: it knows nothing, but loads and answers.
+
+    Su-35 is a class of its own beside Su-27, so that one family has two members.
+    """
+    taxonomy = Taxonomy.load().restricted((*DRAWN, "Su-35"))
+    spec = InputSpec(64, 96)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        classifier = build_classifier("mobilenet_v2", len(taxonomy.types))
+        # A batch norm that has seen no picture lets every answer be the same.
+        for module in classifier.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.momentum = None
+        with drawn_set.open(newline="", encoding="utf-8") as file:
+            paths = [drawn_set.parent / row["path"] for row in csv.DictReader(file)]
+        with torch.no_grad():
+            classifier(torch.stack([eval_transform(open_still(p).rgb, spec) for p in paths]))
+    # Twenty scores: at coverage 0.9 rank ceil(21 x 0.9) = 19, so every type with p >= 0.05 is in.
+    scores = StratifiedScores({"drawn": tuple(i / 20 for i in range(1, 21))})
+    calibration = Calibration(0.5, scores, coverage=0.9, confidence=0.7, counts={"drawn": 20})
+    checkpoint = Checkpoint(
+        name="tiny",
+        version="0",
+        backbone="mobilenet_v2",
+        classes=taxonomy.types,
+        taxonomy=taxonomy,
+        spec=spec,
+        calibration=calibration.to_dict(),
+        metrics={},
+        provenance={},
+    )
+    folder = tmp_path_factory.mktemp("tiny") / "checkpoint"
+    save_checkpoint(folder, classifier.eval(), checkpoint)
+    return folder

@@ -1,0 +1,174 @@
+"""The verdict: by hand at every rank, and what holds for any probabilities."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from airframe.decision import decide, node_masses
+from data.taxonomy import RANKS, Taxonomy
+
+TAXONOMY = Taxonomy(
+    {
+        "fighter": {
+            "label": "Fighter",
+            "families": {"Flanker": {"Su-27": "Flanker-B", "Su-35": None}, "F-16": {"F-16": None}},
+        },
+        "strike": {
+            "label": "Strike aircraft",
+            "families": {"Fencer": {"Su-24": "Fencer"}, "Frogfoot": {"Su-25": "Frogfoot"}},
+        },
+    }
+)
+CLASSES = TAXONOMY.types  # Su-27, Su-35, F-16, Su-24, Su-25
+SOME = settings(max_examples=100, deadline=None, derandomize=True)
+PROBS = (
+    st.lists(st.integers(0, 1000), min_size=5, max_size=5)
+    .filter(any)
+    .map(lambda counts: np.array(counts) / sum(counts))
+)
+CONFIDENCES = st.floats(0.01, 0.99)
+DEPTH = {"unknown": -1, **{rank: depth for depth, rank in enumerate(RANKS)}}
+
+
+def verdict(probs, confidence=0.7):
+    return decide(np.array(probs), TAXONOMY, CLASSES, confidence)
+
+
+@pytest.mark.parametrize(
+    ("probs", "status", "node", "probability", "said"),
+    [
+        (
+            [0.8, 0.1, 0.05, 0.05, 0],
+            "type",
+            "type:Su-27",
+            0.8,
+            "The picture supports Su-27 (Flanker-B) at 80 %.",
+        ),
+        # neither Flanker reaches 0.7, together they have 0.81
+        (
+            [0.55, 0.26, 0.1, 0.09, 0],
+            "family",
+            "family:Flanker",
+            0.81,
+            "The picture supports the Flanker family (81 %), but not which member: "
+            "Su-27 55 %, Su-35 26 %.",
+        ),
+        # Flanker has 0.6, with the F-16 fighters have 0.9
+        (
+            [0.4, 0.2, 0.3, 0.1, 0],
+            "role",
+            "role:fighter",
+            0.9,
+            "The picture supports the role “fighter” (90 %), but not which family: "
+            "Flanker 60 %, F-16 30 %.",
+        ),
+        # fighters have 0.55, strike aircraft 0.45
+        (
+            [0.2, 0.15, 0.2, 0.25, 0.2],
+            "unknown",
+            None,
+            None,
+            "No type, family or role reaches 70 %: the likeliest role, “fighter”, has 55 %; "
+            "the likeliest types Su-24 25 %, Su-27 20 %.",
+        ),
+    ],
+    ids=["type", "family", "role", "unknown"],
+)
+def test_decide_by_hand(probs, status, node, probability, said):
+    answer = verdict(probs)
+    assert (answer.status, answer.node) == (status, node)
+    assert answer.probability == (None if node is None else pytest.approx(probability))
+    assert answer.reason == said
+
+
+def test_the_confidence_itself_is_enough():
+    assert verdict([0.75, 0.25, 0, 0, 0], 0.75).node == "type:Su-27"
+    assert verdict([0.75, 0.25, 0, 0, 0], 0.7500001).node == "family:Flanker"
+
+
+def test_percentages_never_round_to_certainty_or_to_nothing():
+    assert "at >99 %" in verdict([0.997, 0.003, 0, 0, 0]).reason
+    assert verdict([1.0, 0, 0, 0, 0]).probability == 1
+    family = verdict([0.6, 0.394, 0.006, 0, 0], 0.9)
+    assert "Flanker family (>99 %)" in family.reason
+    role = verdict([0.895, 0.001, 0.1, 0.004, 0], 0.99)
+    assert "Flanker 90 %, F-16 10 %." in role.reason
+    assert "F-16 <1 %" in verdict([0.5, 0.498, 0.002, 0, 0], 0.999).reason
+
+
+def test_an_unknown_is_not_said_to_have_what_it_does_not_reach():
+    # 0.697 is less than 0.7 and would be shown as 70 %.
+    reason = verdict([0.3, 0.2, 0.197, 0.2, 0.103]).reason
+    assert "reaches 70 %" in reason
+    assert "has just under that;" in reason
+    assert (
+        "reaches 72.5 %: the likeliest role, “fighter”, has 70 %"
+        in verdict([0.3, 0.2, 0.197, 0.2, 0.103], 0.725).reason
+    )
+
+
+@pytest.mark.parametrize("confidence", [0, 1, -0.5, 1.5, float("nan")])
+def test_a_confidence_outside_the_open_unit_interval_is_refused(confidence):
+    with pytest.raises(ValueError, match="confidence"):
+        verdict([1, 0, 0, 0, 0], confidence)
+
+
+@SOME
+@given(PROBS)
+def test_mass_never_falls_as_one_climbs(probs):
+    of = {rank: dict(node_masses(probs, TAXONOMY, CLASSES, rank)) for rank in RANKS}
+    for name in CLASSES:
+        climbed = [of[node.rank][node.id] for node in reversed(TAXONOMY.path(f"type:{name}"))]
+        assert all(lower <= upper for lower, upper in pairwise(climbed))
+    for masses in of.values():
+        assert sum(masses.values()) == pytest.approx(1)
+        assert list(masses.values()) == sorted(masses.values(), reverse=True)
+
+
+@SOME
+@given(PROBS, CONFIDENCES)
+def test_the_answer_holds_the_confidence_and_none_deeper_does(probs, confidence):
+    answer = verdict(probs, confidence)
+    reaching = [
+        (DEPTH[rank], node, mass)
+        for rank in RANKS
+        for node, mass in node_masses(probs, TAXONOMY, CLASSES, rank)
+        if mass >= confidence
+    ]
+    if answer.node is None:
+        assert answer.status == "unknown"
+        assert not reaching
+    else:
+        deepest = max(depth for depth, _, _ in reaching)
+        # of the deepest that reach it, the likeliest
+        best = max(mass for depth, _, mass in reaching if depth == deepest)
+        assert DEPTH[answer.status] == deepest
+        assert answer.probability == min(best, 1.0)
+        assert any(answer.node in {n.id for n in TAXONOMY.path(f"type:{t}")} for t in CLASSES)
+        assert TAXONOMY[answer.node].rank == answer.status
+
+
+@SOME
+@given(PROBS, CONFIDENCES, CONFIDENCES)
+def test_a_higher_confidence_never_gives_a_deeper_answer(probs, one, other):
+    low, high = sorted((one, other))
+    assert DEPTH[verdict(probs, high).status] <= DEPTH[verdict(probs, low).status]
+
+
+@SOME
+@given(PROBS, CONFIDENCES, st.permutations(range(5)))
+def test_permuting_the_classes_permutes_nothing_but_their_order(probs, confidence, order):
+    masses = [m for rank in RANKS for _, m in node_masses(probs, TAXONOMY, CLASSES, rank)]
+    # Sums in another order differ in the last digit: not at the edge, and no two nodes alike.
+    assume(min(abs(mass - confidence) for mass in masses) > 1e-9)
+    for rank in RANKS:
+        first, second, *_ = node_masses(probs, TAXONOMY, CLASSES, rank)
+        assume(first[1] - second[1] > 1e-9)
+    answer = verdict(probs, confidence)
+    moved = decide(probs[list(order)], TAXONOMY, tuple(CLASSES[i] for i in order), confidence)
+    assert (moved.status, moved.node) == (answer.status, answer.node)
+    if answer.node is not None:
+        assert moved.probability == pytest.approx(answer.probability)

@@ -1,0 +1,114 @@
+"""The calibration that a checkpoint carries: fitted, asked, written, read back, refused."""
+
+import json
+
+import numpy as np
+import pytest
+
+from airframe.calibration import fit_temperature, softmax
+from airframe.conformal import StratifiedScores
+from airframe.decision import Calibration
+
+
+def drawn(n, classes=3, seed=0, warmth=2.0):
+    """Overconfident logits (n, C) and one-hot labels (n, C) of a softmax `warmth` times as warm."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(scale=3, size=(n, classes))
+    labels = (logits / warmth + rng.gumbel(size=logits.shape)).argmax(axis=1)
+    return logits, np.eye(classes, dtype=bool)[labels]
+
+
+def fitted(logits, allowed, kinds):
+    return Calibration.fit(logits, allowed, kinds, coverage=0.8, confidence=0.6)
+
+
+def test_every_kind_weighs_the_same_in_the_temperature():
+    # 300 photos that are too sure (T = 3) against 30 field pictures that are right (T = 1).
+    (many, many_labels), (few, few_labels) = drawn(300, warmth=3.0), drawn(30, seed=1, warmth=1.0)
+    logits, allowed = np.vstack([many, few]), np.vstack([many_labels, few_labels])
+    kinds = ["photo"] * 300 + ["field"] * 30
+    both = fitted(logits, allowed, kinds)
+    assert both.counts == {"photo": 300, "field": 30}
+    # Ten copies of the few make the kinds equally many: weights must do the same.
+    copied = fit_temperature(
+        np.vstack([many, *[few] * 10]), np.vstack([many_labels, *[few_labels] * 10])
+    )
+    assert both.temperature == pytest.approx(copied, rel=1e-4)
+    assert both.temperature < 0.9 * fit_temperature(logits, allowed)
+
+
+def test_family_labels_inform_the_temperature_but_not_the_sets():
+    logits, allowed = drawn(40)
+    partial = allowed.copy()
+    partial[30:, :2] = True  # ten known to be of the first two types, if not the third
+    partial[30:, 2] = False
+    calibration = fitted(logits, partial, ["photo"] * 40)
+    assert calibration.temperature == pytest.approx(fit_temperature(logits, partial))
+    assert calibration.temperature != fit_temperature(logits[:30], partial[:30])
+    probs = softmax(logits[:30], calibration.temperature)
+    np.testing.assert_allclose(
+        calibration.scores.by_stratum["photo"], np.sort(1 - probs[allowed[:30]]), atol=1e-12
+    )
+
+
+def test_without_a_type_label_there_is_nothing_to_promise():
+    logits, _ = drawn(4)
+    with pytest.raises(ValueError, match="empty"):
+        fitted(logits, np.array([[True, True, False]] * 4), ["photo"] * 4)
+
+
+def test_probabilities_and_sets_by_hand():
+    scores = StratifiedScores({"photo": [0.1, 0.2, 0.3, 0.4], "field": [0.2, 0.3, 0.5, 0.7]})
+    calibration = Calibration(2.0, scores, coverage=0.6, confidence=0.7, counts={})
+    # e^(2/2) : e^0 : e^0 = 0.576 : 0.212 : 0.212
+    probs = calibration.probs(np.array([[2.0, 0.0, 0.0]]))
+    np.testing.assert_allclose(probs, [[0.576117, 0.211942, 0.211942]], atol=1e-6)
+    # coverage 0.6 of 4: rank 3; field's 0.5 is the worse of the two; p >= 0.5 is in
+    assert calibration.sets(probs).tolist() == [[True, False, False]]
+    # rank ceil(5 x 0.75) = 4: 0.7, so p >= 0.3
+    other = np.array([[0.5, 0.31, 0.19]])
+    assert calibration.sets(other, 0.75).tolist() == [[True, True, False]]
+    with pytest.raises(ValueError, match="coverage"):
+        calibration.sets(other, 0.0)  # not the same as not asking
+
+
+def test_round_trip_through_json():
+    logits, allowed = drawn(50)
+    first = fitted(logits, allowed, ["photo"] * 30 + ["field"] * 20)
+    raw = json.loads(json.dumps(first.to_dict()))
+    again = Calibration.from_dict(raw)
+    assert again.to_dict() == first.to_dict()
+    assert (again.temperature, again.counts) == (first.temperature, first.counts)
+    assert (again.coverage, again.confidence) == (0.8, 0.6)
+    # stored scores are rounded up: no set shrinks
+    assert 0 <= again.scores.q_hat(0.8) - first.scores.q_hat(0.8) < 2e-6
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"temperature": None},
+        {"temperature": float("nan")},
+        {"temperature": 0},
+        {"scores": None},
+        {"scores": []},
+        {"scores": {"photo": ["a"]}},
+        {"coverage": 1},
+        {"confidence": "high"},
+        {"confidence": 1.2},
+        {"counts": None},
+    ],
+)
+def test_a_damaged_calibration_is_a_value_error(change):
+    good = {
+        "temperature": 1.5,
+        "scores": {"photo": [0.1, 0.2]},
+        "coverage": 0.9,
+        "confidence": 0.7,
+        "counts": {"photo": 2},
+    }
+    assert Calibration.from_dict(good).temperature == 1.5
+    with pytest.raises(ValueError, match=r"\w"):
+        Calibration.from_dict({**good, **change})
+    with pytest.raises(ValueError, match="incomplete"):
+        Calibration.from_dict({key: good[key] for key in good.keys() - change.keys()})

@@ -1,0 +1,148 @@
+"""Datasets: evaluation sees what inference sees; training sees every picture anew each time."""
+
+import numpy as np
+import pytest
+import torch
+from pictures import picture
+from PIL import Image
+from torch.utils.data import DataLoader
+
+from data.dataset import EvalDataset, TrainDataset
+from data.images import open_still
+from data.manifest import Sample, read_manifest
+from data.taxonomy import Taxonomy
+from data.transforms import InputSpec, eval_transform
+
+SPEC = InputSpec(32, 48)
+
+
+@pytest.fixture
+def drawn(drawn_set):
+    """(samples, allowed): six drawn samples, each with a row of its own."""
+    samples = read_manifest(drawn_set, Taxonomy.load())[::4]
+    return samples, np.eye(len(samples), dtype=bool)
+
+
+def train_dataset(samples, *, seed=5, strength=1.0, **options):
+    allowed = np.eye(len(samples), dtype=bool)
+    return TrainDataset(samples, allowed, SPEC, strength=strength, seed=seed, **options)
+
+
+def test_an_eval_item_is_what_inference_sees(drawn):
+    samples, allowed = drawn
+    dataset = EvalDataset(samples, allowed, SPEC)
+    assert len(dataset) == 6
+    for index, sample in enumerate(samples):
+        item = dataset[index]
+        assert torch.equal(item.image, eval_transform(open_still(sample.path).rgb, SPEC))
+        assert item.allowed.tolist() == allowed[index].tolist()
+        assert item.position == index
+
+
+def test_a_loader_keeps_order_names_and_dtypes(drawn):
+    samples, allowed = drawn
+    batches = list(DataLoader(EvalDataset(samples, allowed, SPEC), 4))
+    assert [batch.image.shape for batch in batches] == [(4, 3, 32, 48), (2, 3, 32, 48)]
+    assert torch.cat([batch.position for batch in batches]).tolist() == [0, 1, 2, 3, 4, 5]
+    assert batches[0].allowed.dtype == torch.bool
+
+
+def test_two_draws_of_one_index_differ_and_the_seed_repeats_them(drawn):
+    samples, _ = drawn
+
+    def views(seed):
+        dataset = train_dataset(samples, seed=seed)
+        return [dataset[index].image for index in (0, 0, 3)]
+
+    first, again, other = views(5), views(5), views(6)
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not torch.equal(first[0], first[1])
+    assert not torch.equal(first[0], other[0])
+
+
+def test_two_samples_are_not_augmented_alike(drawn):
+    # The same picture twice in the manifest: the index is part of the seed, as is the draw.
+    sample = drawn[0][0]
+    assert not torch.equal(
+        train_dataset([sample, sample])[0].image, train_dataset([sample] * 2)[1].image
+    )
+
+
+def test_a_train_item_has_the_networks_shape_and_its_own_label(drawn):
+    samples, _ = drawn
+    item = train_dataset(samples)[4]
+    assert item.image.shape == (3, 32, 48)
+    assert item.image.dtype == torch.float32
+    assert item.allowed.tolist() == [False] * 4 + [True, False]
+    assert item.position == 4
+
+
+def test_the_cached_picture_is_not_painted_on(drawn):
+    samples, _ = drawn
+    dataset = train_dataset(samples, strength=2.0)
+    before = dataset._picture(0).copy()
+    for _ in range(25):
+        dataset[0]
+    assert np.array_equal(dataset._picture(0), before)
+
+
+@pytest.fixture
+def cut_out(tmp_path):
+    """A sample of kind `render`: a red square on nothing."""
+    rgba = np.zeros((40, 40, 4), np.uint8)
+    rgba[10:30, 10:30] = (255, 0, 0, 255)
+    Image.fromarray(rgba).save(tmp_path / "cut.png")
+    return Sample(tmp_path / "cut.png", "type:Su-24", "render", "cut", None, (), "cut.png")
+
+
+def reds(image):
+    """How many pixels of a normalised picture (3, H, W) are clearly red."""
+    rgb = image * torch.tensor(SPEC.std).view(3, 1, 1) + torch.tensor(SPEC.mean).view(3, 1, 1)
+    return int(((rgb[0] - rgb[1] > 0.25) & (rgb[0] - rgb[2] > 0.25)).sum())
+
+
+def test_cut_outs_are_pasted_on_a_new_background_every_time(cut_out):
+    dataset = train_dataset([cut_out], strength=0.0, cutout_kinds=["render"])
+    views = [dataset[0].image for _ in range(12)]
+    assert all(reds(view) > 5 for view in views)
+    corners = {tuple(np.round(view[:, 2, 2].tolist(), 3)) for view in views}
+    assert len(corners) > 6  # a sky each time, not the one grey that hides behind alpha
+    assert len({dataset[0].image.numpy().tobytes() for _ in range(12)}) == 12
+
+
+def test_without_cutout_kinds_a_picture_with_alpha_stays_on_grey(cut_out):
+    dataset = train_dataset([cut_out], strength=0.0)
+    image = dataset[0].image
+    assert reds(image) > 5
+    # Mid-grey (128) behind alpha, the fill outside: nothing is dark or bright.
+    rest = image[:, image[0] < 1]
+    assert rest.numel()
+    assert rest.abs().max() < 1
+
+
+def test_backdrops_are_used_whole_and_for_cut_outs_only(cut_out, tmp_path):
+    blue = np.zeros((32, 48, 3), np.uint8)
+    blue[..., 2] = 250
+    Image.fromarray(blue).save(tmp_path / "blue.png")
+    backdrop = Sample(tmp_path / "blue.png", None, "other", "blue", None, (), "blue.png")
+    dataset = train_dataset(
+        [cut_out, backdrop], strength=0.0, cutout_kinds=["render"], backdrop_kinds=["other"]
+    )
+    red, green, blue_ = SPEC.mean
+    wanted = torch.tensor(
+        [-red / SPEC.std[0], -green / SPEC.std[1], (250 / 255 - blue_) / SPEC.std[2]]
+    )
+    found = []
+    for _ in range(60):
+        image = dataset[0].image.flatten(1)
+        found.append(bool((image - wanted[:, None]).abs().max(dim=0).values.lt(0.1).sum() > 100))
+    # Three in ten are meant to be: 18 of 60, and 3.5 is one standard deviation.
+    assert 7 <= sum(found) <= 29
+
+
+def test_a_crop_of_the_picture_keeps_its_colours(tmp_path):
+    Image.fromarray(picture(60, 40)).save(tmp_path / "a.png")
+    sample = Sample(tmp_path / "a.png", "type:Su-24", "photo", "a", None, (), "a.png")
+    dataset = train_dataset([sample], strength=0.0)
+    # Red is in the picture's upper left quarter alone: a view that mixed up channels has none.
+    assert all(reds(dataset[0].image) > 20 for _ in range(10))

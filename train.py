@@ -1,0 +1,60 @@
+"""Train a checkpoint: a config in, a run folder and a checkpoint out.
+
+python train.py --config configs/default.yaml [--set train.epochs=20] [--resume]
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+
+console = Console(stderr=True)
+
+
+def main(
+    config: Annotated[Path, typer.Option(help="A YAML file of configs/.")],
+    override: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="section.key=value, as often as wanted."),
+    ] = None,
+    resume: Annotated[bool, typer.Option(help="Go on with the run of that name.")] = False,
+) -> None:
+    """Train, calibrate and write runs/NAME/ with the checkpoint in runs/NAME/checkpoint."""
+    # Imported late: a wrong option should be told at once, not after torch has loaded.
+    from airframe.config import ConfigError, load_config
+    from airframe.run import RunError, train_run
+    from data.images import StillError
+    from data.manifest import ManifestError
+    from data.splits import SplitError
+    from data.taxonomy import TaxonomyError
+    from models.backbones import BackboneError
+    from models.checkpoint import CheckpointError
+
+    known = (
+        ConfigError,
+        RunError,
+        ManifestError,
+        SplitError,
+        TaxonomyError,
+        BackboneError,
+        CheckpointError,
+        StillError,
+    )
+    try:
+        folder = train_run(load_config(config, override), console, resume=resume)
+    except known as error:
+        console.print(
+            f"train.py: {error}", style="red", markup=False, highlight=False, soft_wrap=True
+        )
+        raise typer.Exit(2) from None
+    print(folder)
+
+
+if __name__ == "__main__":
+    typer.run(main)
