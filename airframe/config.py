@@ -81,8 +81,14 @@ class TrainConfig(_Section):
 
 
 class CalibrationConfig(_Section):
-    """What the shipped checkpoint promises unless a user asks otherwise."""
+    """What the checkpoint promises unless a user asks otherwise, and the input size it ships with.
 
+    `height` and `width` are null for the size trained at. Augmentation shows aircraft larger than
+    they come, so a larger size than trained at may suit (Touvron et al. 2019); choose it on val.
+    """
+
+    height: Positive | None = None
+    width: Positive | None = None
     coverage: Annotated[float, Field(gt=0, lt=1)] = 0.9
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.7
 

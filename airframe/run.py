@@ -23,7 +23,7 @@ from airframe.evaluation import Evaluated, evaluate
 from airframe.plots import plot_confusion, plot_curves, plot_reliability
 from airframe.record import library_versions
 from airframe.report import figures_table
-from airframe.training import cached_logits, fit, input_spec
+from airframe.training import cached_logits, fit, released_spec
 from data.splits import write_splits
 from models.checkpoint import WEIGHTS, Checkpoint, save_checkpoint
 from models.classifier import Classifier
@@ -126,7 +126,7 @@ def _save(
         backbone=config.model.backbone,
         classes=corpus.classes,
         taxonomy=corpus.taxonomy,
-        spec=input_spec(config),
+        spec=released_spec(config),
         calibration=calibration.to_dict(),
         metrics={"split": "val", **figures},
         provenance=_provenance(corpus, config),

@@ -17,9 +17,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, WeightedRandomSampler
 
+from airframe.calibration import fit_temperature
 from airframe.config import Config, TrainConfig
 from airframe.corpus import Corpus, allowed_matrix, ancestor_index, sampling_weights
 from data.dataset import EvalDataset, Item, TrainDataset
+from data.manifest import Sample
 from data.transforms import InputSpec
 from models.backbones import backbone
 from models.checkpoint import start_from
@@ -66,7 +68,7 @@ class Trainee(pl.LightningModule):
         self.config = config
         family_of, _ = ancestor_index(corpus.taxonomy, corpus.classes, "family")
         self.register_buffer("family_of", torch.from_numpy(family_of), persistent=False)
-        self.val_kinds = [s.kind for s in corpus.split("val")]
+        self.val_kinds = [s.kind for s in labelled_val(corpus)]
         self._val: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def on_train_epoch_start(self) -> None:
@@ -151,24 +153,34 @@ def selection_metrics(
     logits: Tensor, allowed: Tensor, family_of: Tensor, kinds: list[str]
 ) -> dict[str, float]:
     """What training watches on val: NLL of the label and family top-1, by kind and averaged over
-    kinds, so that many easy pictures do not outvote the few that look like footage."""
-    logp = logits.log_softmax(dim=1)
-    labelled = allowed.any(dim=1)
-    families = torch.zeros(len(allowed), int(family_of.max()) + 1, device=allowed.device)
-    families.index_add_(1, family_of, allowed.float())
+    kinds, so that many easy pictures do not outvote the few that look like footage. The NLL is
+    that of the best temperature: what calibration will mend must not decide which epoch is kept.
+    """
+    labelled = allowed.any(dim=1).cpu()
+    kinds = [kind for kind, known in zip(kinds, labelled.tolist(), strict=True) if known]
+    logits, allowed, family_of = logits.cpu()[labelled], allowed.cpu()[labelled], family_of.cpu()
+    weights = np.array([1 / kinds.count(kind) for kind in kinds])
+    temperature = fit_temperature(logits.double().numpy(), allowed.numpy(), weights)
+    logp = (logits / temperature).log_softmax(dim=1)
+    families = torch.zeros(len(allowed), int(family_of.max()) + 1)
     mass = torch.zeros_like(families).index_add_(1, family_of, logp.exp())
+    families.index_add_(1, family_of, allowed.float())
     right = families.gather(1, mass.argmax(1, keepdim=True)).squeeze(1) > 0
     losses = node_nll(logp, allowed)
-    metrics: dict[str, float] = {}
+    metrics = {"val/temperature": temperature}
     for kind in sorted(set(kinds)):
-        mine = torch.tensor([k == kind for k in kinds], device=labelled.device) & labelled
-        if mine.any():
-            metrics[f"val/{kind}_nll"] = losses[mine].mean().item()
-            metrics[f"val/{kind}_family_top1"] = right[mine].float().mean().item()
+        mine = torch.tensor([k == kind for k in kinds])
+        metrics[f"val/{kind}_nll"] = losses[mine].mean().item()
+        metrics[f"val/{kind}_family_top1"] = right[mine].float().mean().item()
     for name in ("nll", "family_top1"):
         by_kind = [v for k, v in metrics.items() if k.endswith(f"_{name}")]
         metrics[f"val/{name}"] = sum(by_kind) / len(by_kind)
     return metrics
+
+
+def labelled_val(corpus: Corpus) -> list[Sample]:
+    """The val samples that selection looks at."""
+    return [sample for sample in corpus.split("val") if sample.node]
 
 
 def input_spec(config: Config) -> InputSpec:
@@ -176,6 +188,13 @@ def input_spec(config: Config) -> InputSpec:
     default = backbone(config.model.backbone).spec
     height, width = config.model.height or default.height, config.model.width or default.width
     return InputSpec(height, width, default.mean, default.std)
+
+
+def released_spec(config: Config) -> InputSpec:
+    """The input size that the checkpoint is calibrated at and ships with."""
+    trained, asked = input_spec(config), config.calibration
+    height, width = asked.height or trained.height, asked.width or trained.width
+    return InputSpec(height, width, trained.mean, trained.std)
 
 
 def loaders(corpus: Corpus, config: Config, spec: InputSpec) -> tuple[Any, Any]:
@@ -203,7 +222,7 @@ def loaders(corpus: Corpus, config: Config, spec: InputSpec) -> tuple[Any, Any]:
     }
     return (
         DataLoader(dataset, train.batch_size, sampler=sampler, drop_last=True, **workers),
-        eval_loader(corpus, corpus.split("val"), spec, train.batch_size, train.workers),
+        eval_loader(corpus, labelled_val(corpus), spec, train.batch_size, train.workers),
     )
 
 
@@ -222,7 +241,7 @@ def fit(corpus: Corpus, config: Config, run: Path, *, resume: bool = False) -> C
     spec = input_spec(config)
     classifier = _first_classifier(config, corpus)
     trainee = Trainee(classifier, corpus, config)
-    best = ModelCheckpoint(run / "lightning", "best", monitor="val/nll", save_last=True)
+    best = ModelCheckpoint(run / "lightning", "best", monitor="val/nll")
     trainer = _trainer(config, run, best)
     train_loader, val_loader = loaders(corpus, config, spec)
     last = run / "lightning" / "last.ckpt"
@@ -267,6 +286,7 @@ def _trainer(config: Config, run: Path, best: ModelCheckpoint) -> pl.Trainer:
         logger=CSVLogger(run, name="", version=""),
         callbacks=[
             best,
+            ModelCheckpoint(run / "lightning", "last", save_top_k=1),
             EarlyStopping("val/nll", patience=train.patience),
             EMAWeightAveraging(decay=train.ema_decay),
         ],
@@ -280,10 +300,10 @@ def _trainer(config: Config, run: Path, best: ModelCheckpoint) -> pl.Trainer:
 def cached_logits(
     classifier: nn.Module, corpus: Corpus, samples: Any, config: Config
 ) -> NDArray[np.float32]:
-    """Logits (N, C) of samples under the eval transform, on the best device, in float32."""
+    """Logits (N, C) of samples as the released checkpoint sees them, in float32."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     classifier = classifier.to(device).eval()
-    spec, train = input_spec(config), config.train
+    spec, train = released_spec(config), config.train
     rows = [
         classifier(batch.image.to(device)).logits.float().cpu().numpy()
         for batch in eval_loader(corpus, samples, spec, train.batch_size, train.workers)

@@ -113,7 +113,12 @@ def _wire(
     def on_clear() -> tuple[Any, ...]:
         return gr.Image(value=None, visible=False), words.waiting_html(), None
 
-    look: dict[str, Any] = {"show_progress": "minimal", "concurrency_id": "predictor"}
+    # Full: the last answer must not stand uncovered beside a new file's name.
+    look: dict[str, Any] = {
+        "show_progress": "full",
+        "show_progress_on": shown[1],
+        "concurrency_id": "predictor",
+    }
     upload.upload(on_upload, upload, shown, preprocess=False, api_name="answer", **look)
     gallery.select(on_example, None, [gallery, upload, *shown], api_visibility="private", **look)
     upload.clear(on_clear, None, shown, api_visibility="private", queue=False)

@@ -94,24 +94,34 @@ def test_background_has_no_gradient_where_nothing_is_preferred():
 
 
 def test_selection_metrics_by_hand():
-    logits = torch.tensor([P, (0.3, 0.3, 0.4), (0.1, 0.1, 0.8), P]).log()
+    probs = np.array([P, (0.3, 0.3, 0.4), (0.1, 0.1, 0.8), P])
     allowed = torch.tensor([[1, 0, 0], [0, 1, 0], [1, 1, 0], [0, 0, 0]]).bool()
-    found = selection_metrics(logits, allowed, FAMILY_OF, ["photo", "photo", "field", "photo"])
-    # photo: -ln 0.5 and -ln 0.3. Of the second the likeliest type is the third, but the family of
-    # the first two has 0.6. The fourth is background and does not count.
-    # field: -ln 0.2; its family has 0.2 against 0.8. The mean is over kinds, not over samples.
-    photo, field = -(math.log(0.5) + math.log(0.3)) / 2, -math.log(0.2)
-    assert found == pytest.approx(
-        {
-            "val/photo_nll": photo,
-            "val/photo_family_top1": 1.0,
-            "val/field_nll": field,
-            "val/field_family_top1": 0.0,
-            "val/nll": (photo + field) / 2,
-            "val/family_top1": 0.5,
-        },
-        rel=1e-5,
-    )
+    kinds = ["photo", "photo", "field", "photo"]
+    found = selection_metrics(torch.tensor(probs).float().log(), allowed, FAMILY_OF, kinds)
+
+    def nll(temperature):
+        """By kind: the first two samples, then the family of the third; background is left out."""
+        soft = probs ** (1 / temperature)
+        soft /= soft.sum(axis=1, keepdims=True)
+        return -(math.log(soft[0, 0]) + math.log(soft[1, 1])) / 2, -math.log(soft[2, :2].sum())
+
+    # The mean is over kinds, not over samples, and at the temperature where it is least.
+    best = min(np.geomspace(0.05, 20, 20001), key=lambda t: sum(nll(t)))
+    assert found["val/temperature"] == pytest.approx(best, rel=1e-3)
+    photo, field = nll(best)
+    assert found["val/photo_nll"] == pytest.approx(photo, rel=1e-3)
+    assert found["val/field_nll"] == pytest.approx(field, rel=1e-3)
+    assert found["val/nll"] == pytest.approx((photo + field) / 2, rel=1e-3)
+    # Of the second the likeliest type is the third, but the family of the first two has more.
+    assert found["val/photo_family_top1"] == 1.0
+
+
+def test_the_kept_epoch_does_not_depend_on_the_scale_of_the_logits():
+    logits = torch.randn(30, 3, generator=torch.Generator().manual_seed(0))
+    allowed = torch.nn.functional.one_hot(logits.argmax(1).roll(1), 3).bool()
+    allowed[:20] = torch.nn.functional.one_hot(logits[:20].argmax(1), 3).bool()
+    one, ten = (selection_metrics(logits * k, allowed, FAMILY_OF, ["photo"] * 30) for k in (1, 3))
+    assert one["val/nll"] == pytest.approx(ten["val/nll"], rel=1e-4)
 
 
 def test_every_parameter_is_in_one_group_and_vectors_do_not_decay():

@@ -87,12 +87,13 @@ def test_fractions_hold_over_a_kind_of_many_rare_labels():
 
 
 def test_fractions_count_pictures_not_groups():
-    # Ten clips of nine frames and 90 single pictures. Counting groups instead, a split could hold
-    # 40 % of the groups and, of clips alone, far more of the pictures.
-    samples = [sample(f"{i}.jpg", f"clip {i // 9}" if i < 90 else None) for i in range(180)]
-    counts = Counter(s.split for s in assign_splits(samples, FRACTIONS))
-    for name, share in FRACTIONS.items():
-        assert abs(counts[name] - 180 * share) <= 9  # a clip cannot be divided
+    # Thirty clips of nine frames and 60 single pictures: by groups alone, chance would give a
+    # split several clips too many.
+    samples = [sample(f"{i}.jpg", f"clip {i // 9}" if i < 270 else None) for i in range(330)]
+    for seed in range(8):
+        counts = Counter(s.split for s in assign_splits(samples, FRACTIONS, seed=seed))
+        for name, share in FRACTIONS.items():
+            assert abs(counts[name] - 330 * share) <= 9  # a clip cannot be divided
 
 
 def test_a_split_of_fraction_nought_stays_empty():
