@@ -140,16 +140,16 @@ def _answer_reason(
 ) -> str:
     label, rank = taxonomy[node].label, taxonomy[node].rank
     if rank == "type":
-        return f"The picture supports {label} at {_percent(mass)}."
+        return f"The picture supports {label} at {percent(mass)}."
     inside = taxonomy.members(node, classes)
     finer = RANKS[RANKS.index(rank) + 1]
     within = np.zeros_like(probs)
     within[list(inside)] = probs[list(inside)]
     leaders = node_masses(within, taxonomy, classes, finer)[:3]
-    listed = ", ".join(f"{taxonomy[n].name} {_percent(p)}" for n, p in leaders if p > 0)
+    listed = ", ".join(f"{taxonomy[n].name} {percent(p)}" for n, p in leaders if p > 0)
     said = f"the {label}" if rank == "family" else f"the role “{label.lower()}”"
     which = "which member" if rank == "family" else "which family"
-    return f"The picture supports {said} ({_percent(mass)}), but not {which}: {listed}."
+    return f"The picture supports {said} ({percent(mass)}), but not {which}: {listed}."
 
 
 def _unknown_reason(
@@ -157,18 +157,18 @@ def _unknown_reason(
 ) -> str:
     role, mass = node_masses(probs, taxonomy, classes, "role")[0]
     leaders = node_masses(probs, taxonomy, classes, "type")[:2]
-    listed = ", ".join(f"{taxonomy[n].name} {_percent(p)}" for n, p in leaders)
+    listed = ", ".join(f"{taxonomy[n].name} {percent(p)}" for n, p in leaders)
     # 69.6 % would be shown as the 70 % that it does not reach.
-    short = "just under that" if round(mass, 2) >= confidence else _percent(mass)
+    short = "just under that" if round(mass, 2) >= confidence else percent(mass)
     return (
         f"No type, family or role reaches {100 * confidence:.3g} %: the likeliest role, "
         f"“{taxonomy[role].label.lower()}”, has {short}; the likeliest types {listed}."
     )
 
 
-def _percent(value: float) -> str:
-    """Whole per cents, never rounded up to certainty: 99.6 % is not 100 %."""
-    if 0 < value < 0.01:
+def percent(value: float) -> str:
+    """Whole per cents, never rounded to certainty: 0.996 is not 100 %, 0.004 not 0 %."""
+    if value < 0.01:
         return "<1 %"
     if value > 0.99:
         return ">99 %"

@@ -76,6 +76,11 @@ class Evaluated:
         """The group (N,) of each sample."""
         return np.array([sample.group for sample in self.samples])
 
+    def typed(self) -> Evaluated:
+        """The samples with a type-level label."""
+        nodes = [sample.node or "" for sample in self.samples]
+        return self.rows(np.array([node.startswith("type:") for node in nodes], np.bool_))
+
     def family_mass(self, matrix: NDArray[Any]) -> Floats:
         """Sum the columns (N, C) of each family: (N, F)."""
         mass = np.zeros((len(matrix), int(self.family_of.max()) + 1))
@@ -119,7 +124,7 @@ def _figures(part: Evaluated) -> dict[str, Any]:
     if answered.any():
         right = np.array([_holds(part, i) for i in np.flatnonzero(answered).tolist()])
         figures["answers_right"] = _mean(right, part.groups[answered])
-    typed = part.rows(np.asarray(part.allowed.sum(axis=1) == 1))
+    typed = part.typed()
     return figures | (_type_figures(typed) if typed.samples else {})
 
 

@@ -35,7 +35,7 @@ def plot_curves(metrics_csv: Path, target: Path) -> None:
 
 def plot_reliability(evaluated: Evaluated, target: Path, title: str) -> None:
     """Accuracy against confidence of the likeliest type, one line a kind of picture."""
-    typed = evaluated.rows(evaluated.allowed.sum(axis=1) == 1)
+    typed = evaluated.typed()
     figure, axis = plt.subplots(figsize=(5, 5))
     axis.plot([0, 1], [0, 1], color="grey", linestyle="--", label="perfect")
     for kind in sorted(set(typed.kinds.tolist())):

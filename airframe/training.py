@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import logging
 import math
 import warnings
@@ -12,7 +13,6 @@ import lightning.pytorch as pl
 import numpy as np
 import torch
 from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, ModelCheckpoint
-from lightning.pytorch.loggers import CSVLogger
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, WeightedRandomSampler
@@ -57,6 +57,25 @@ def hierarchical_loss(
         loss = loss.clone()
         loss[labelled] = typed + config.family_weight * node_nll(mine, in_family)
     return loss.mean()
+
+
+class EpochLog(pl.Callback):
+    """Appends one row an epoch to a CSV, which a resumed run goes on with."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        if not trainer.is_global_zero:
+            return
+        measured = sorted(trainer.callback_metrics.items())
+        row = {"epoch": trainer.current_epoch} | {k: round(v.item(), 6) for k, v in measured}
+        new = not self.path.exists()
+        with self.path.open("a", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(row), lineterminator="\n")
+            if new:
+                writer.writeheader()
+            writer.writerow(row)
 
 
 class Trainee(pl.LightningModule):
@@ -283,10 +302,11 @@ def _trainer(config: Config, run: Path, best: ModelCheckpoint) -> pl.Trainer:
         max_epochs=train.epochs,
         deterministic="warn",
         gradient_clip_val=1.0,
-        logger=CSVLogger(run, name="", version=""),
+        logger=False,
         callbacks=[
             best,
             ModelCheckpoint(run / "lightning", "last", save_top_k=1),
+            EpochLog(run / "metrics.csv"),
             EarlyStopping("val/nll", patience=train.patience),
             EMAWeightAveraging(decay=train.ema_decay),
         ],

@@ -8,6 +8,8 @@ from fractions import Fraction
 from html import escape
 from typing import Any
 
+from airframe.decision import percent
+
 Record = dict[str, Any]
 
 TITLE = "Airframe"
@@ -74,15 +76,6 @@ class Bar:
     label: str
     probability: float
     in_set: bool
-
-
-def percent(value: float) -> str:
-    """Whole per cents, never rounded to certainty: 0.996 is not 100 %, 0.004 not 0 %."""
-    if value < 0.01:
-        return "<1 %"
-    if value > 0.99:
-        return ">99 %"
-    return f"{100 * value:.0f} %"
 
 
 def likelihood(value: float) -> str:
