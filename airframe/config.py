@@ -61,7 +61,7 @@ class TrainConfig(_Section):
     """The optimiser, the schedule and the loss."""
 
     epochs: Positive = 30
-    frozen_epochs: Annotated[int, Field(ge=0)] = 0
+    probe_samples: Annotated[int, Field(ge=0)] = 0
     samples_per_epoch: Positive = 3000
     batch_size: Positive = 32
     lr: Annotated[float, Field(gt=0)] = 1e-3

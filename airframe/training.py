@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import logging
-import math
 import warnings
 from pathlib import Path
 from typing import Any
@@ -17,46 +16,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, WeightedRandomSampler
 
-from airframe.calibration import fit_temperature
 from airframe.config import Config, TrainConfig
 from airframe.corpus import Corpus, allowed_matrix, ancestor_index, sampling_weights
+from airframe.objective import hierarchical_loss, learning_rate_scale, selection_metrics
+from airframe.probe import start_head
 from data.dataset import EvalDataset, Item, TrainDataset
 from data.manifest import Sample
 from data.transforms import InputSpec
 from models.backbones import backbone
 from models.checkpoint import start_from
 from models.classifier import Classifier, build_classifier
-
-
-def node_nll(logp: Tensor, allowed: Tensor) -> Tensor:
-    """-log of the probability (N,) on the `allowed` (N, C) classes, from `logp` (N, C)."""
-    return -torch.logsumexp(logp.masked_fill(~allowed, -torch.inf), dim=1)
-
-
-def hierarchical_loss(
-    logits: Tensor, allowed: Tensor, family_of: Tensor, config: TrainConfig
-) -> Tensor:
-    """The mean loss of a batch.
-
-    A labelled sample pays the NLL of its node (a family label asks only that its members share the
-    probability), smoothed towards uniform, and `family_weight` times the NLL of its family. A
-    background sample (no class allowed) pays its distance from uniform: outlier exposure
-    (Hendrycks et al. 2019), so that doubt is learned where there is nothing to know.
-    """
-    logp = logits.float().log_softmax(dim=1)
-    labelled = allowed.any(dim=1)
-    uniform = -logp.mean(dim=1)
-    loss = config.background_weight * uniform
-    if labelled.any():
-        mine, node = logp[labelled], allowed[labelled]
-        families = torch.zeros(len(node), int(family_of.max()) + 1, device=node.device)
-        families.index_add_(1, family_of, node.float())
-        in_family = families[:, family_of] > 0
-        smooth = config.label_smoothing
-        typed = (1 - smooth) * node_nll(mine, node) + smooth * uniform[labelled]
-        loss = loss.clone()
-        loss[labelled] = typed + config.family_weight * node_nll(mine, in_family)
-    return loss.mean()
 
 
 class EpochLog(pl.Callback):
@@ -86,24 +55,19 @@ class Trainee(pl.LightningModule):
         self.classifier = classifier
         self.config = config
         family_of, _ = ancestor_index(corpus.taxonomy, corpus.classes, "family")
+        self.family_of: Tensor
         self.register_buffer("family_of", torch.from_numpy(family_of), persistent=False)
         self.val_kinds = [s.kind for s in labelled_val(corpus)]
         self._val: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def on_train_epoch_start(self) -> None:
-        # A random head sends noise through the trunk and spoils what it knew, which costs most on
-        # pictures unlike the train split: let the head settle first (Kumar et al. 2022, LP-FT).
-        trunk = self.classifier.trunk
-        frozen = self.current_epoch < self.config.train.frozen_epochs
-        trunk.requires_grad_(not frozen).train(not frozen)
         # Stages that never learn also keep their batch statistics; nothing is stored for them, so
         # a deep backbone costs little more than its forward pass.
-        for stage in list(trunk.children())[: self.config.model.frozen_stages]:
+        for stage in list(self.classifier.trunk.children())[: self.config.model.frozen_stages]:
             stage.requires_grad_(False).eval()
 
     def training_step(self, batch: Item, _: int) -> Tensor:
         output = self.classifier(batch.image.contiguous(memory_format=torch.channels_last))
-        assert isinstance(self.family_of, Tensor)
         loss = hierarchical_loss(output.logits, batch.allowed, self.family_of, self.config.train)
         self.log("train/loss", loss, on_step=False, on_epoch=True, prog_bar=True)
         return loss
@@ -115,7 +79,6 @@ class Trainee(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         logits, allowed, order = (self._gathered(i) for i in range(3))
         self._val.clear()
-        assert isinstance(self.family_of, Tensor)
         for name, value in selection_metrics(
             logits, allowed, self.family_of, [self.val_kinds[i] for i in order.tolist()]
         ).items():
@@ -146,17 +109,6 @@ class Trainee(pl.LightningModule):
         }
 
 
-def learning_rate_scale(step: int, steps: int, warmup: float) -> float:
-    """The share of the peak rate at `step` of `steps`: a linear rise over the first `warmup` of
-    them, then half a cosine down to 0 (Loshchilov & Hutter 2017). A run that is resumed with more
-    epochs goes on with the longer schedule's own rate."""
-    rise = max(1, round(warmup * steps))
-    if step < rise:
-        return (step + 1) / rise
-    fallen = (step - rise) / max(1, steps - rise)
-    return 0.5 * (1 + math.cos(math.pi * min(1.0, fallen)))
-
-
 def _parameter_groups(classifier: Classifier, train: TrainConfig) -> list[dict[str, Any]]:
     """Trunk and head apart, each with its vectors (norms, biases) free of weight decay."""
     groups: list[dict[str, Any]] = []
@@ -166,35 +118,6 @@ def _parameter_groups(classifier: Classifier, train: TrainConfig) -> list[dict[s
         groups.append({"params": [p for p in mine if p.ndim > 1], "lr": lr})
         groups.append({"params": [p for p in mine if p.ndim <= 1], "lr": lr, "weight_decay": 0.0})
     return [group for group in groups if group["params"]]
-
-
-def selection_metrics(
-    logits: Tensor, allowed: Tensor, family_of: Tensor, kinds: list[str]
-) -> dict[str, float]:
-    """What training watches on val: NLL of the label and family top-1, by kind and averaged over
-    kinds, so that many easy pictures do not outvote the few that look like footage. The NLL is
-    that of the best temperature: what calibration will mend must not decide which epoch is kept.
-    """
-    labelled = allowed.any(dim=1).cpu()
-    kinds = [kind for kind, known in zip(kinds, labelled.tolist(), strict=True) if known]
-    logits, allowed, family_of = logits.cpu()[labelled], allowed.cpu()[labelled], family_of.cpu()
-    weights = np.array([1 / kinds.count(kind) for kind in kinds])
-    temperature = fit_temperature(logits.double().numpy(), allowed.numpy(), weights)
-    logp = (logits / temperature).log_softmax(dim=1)
-    families = torch.zeros(len(allowed), int(family_of.max()) + 1)
-    mass = torch.zeros_like(families).index_add_(1, family_of, logp.exp())
-    families.index_add_(1, family_of, allowed.float())
-    right = families.gather(1, mass.argmax(1, keepdim=True)).squeeze(1) > 0
-    losses = node_nll(logp, allowed)
-    metrics = {"val/temperature": temperature}
-    for kind in sorted(set(kinds)):
-        mine = torch.tensor([k == kind for k in kinds])
-        metrics[f"val/{kind}_nll"] = losses[mine].mean().item()
-        metrics[f"val/{kind}_family_top1"] = right[mine].float().mean().item()
-    for name in ("nll", "family_top1"):
-        by_kind = [v for k, v in metrics.items() if k.endswith(f"_{name}")]
-        metrics[f"val/{name}"] = sum(by_kind) / len(by_kind)
-    return metrics
 
 
 def labelled_val(corpus: Corpus) -> list[Sample]:
@@ -264,9 +187,11 @@ def fit(corpus: Corpus, config: Config, run: Path, *, resume: bool = False) -> C
     trainer = _trainer(config, run, best)
     train_loader, val_loader = loaders(corpus, config, spec)
     last = run / "lightning" / "last.ckpt"
-    trainer.fit(
-        trainee, train_loader, val_loader, ckpt_path=last if resume and last.exists() else None
-    )
+    going_on = resume and last.exists()
+    if config.train.probe_samples and not going_on:
+        kinds, family_of = trainee.val_kinds, trainee.family_of
+        start_head(classifier, train_loader, val_loader, kinds, family_of, config.train)
+    trainer.fit(trainee, train_loader, val_loader, ckpt_path=last if going_on else None)
     if best.best_model_path:
         state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
         trainee.load_state_dict(state["state_dict"])
