@@ -68,7 +68,7 @@ def _features(
                 found.append((network(images).features.float().cpu(), batch.allowed))
                 if sum(len(allowed) for _, allowed in found) >= wanted:
                     break
-    classifier.cpu()
+    classifier.cpu().train()
     return torch.cat([f for f, _ in found]), torch.cat([a for _, a in found])
 
 

@@ -179,6 +179,7 @@ def fit(corpus: Corpus, config: Config, run: Path, *, resume: bool = False) -> C
 
     `run` receives `metrics.csv` and Lightning's own checkpoints; `resume` goes on from the last.
     """
+    run.mkdir(parents=True, exist_ok=True)
     pl.seed_everything(config.seed, workers=True, verbose=False)
     spec = input_spec(config)
     classifier = _first_classifier(config, corpus)

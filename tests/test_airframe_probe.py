@@ -3,9 +3,12 @@
 import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression
+from torch import nn
 
 from airframe.config import TrainConfig
-from airframe.probe import _fit_linear
+from airframe.probe import PENALTIES, _fit_linear, start_head
+from data.dataset import Item
+from models.classifier import Output
 
 
 def test_the_fit_equals_logistic_regression():
@@ -36,3 +39,36 @@ def test_a_larger_penalty_gives_smaller_weights():
         for p in (0.001, 0.01, 0.1)
     ]
     assert sizes[0] > sizes[1] > sizes[2] > 0
+
+
+class Flat(nn.Module):
+    """A network whose features are the picture itself."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, x):
+        features = x.flatten(1)
+        return Output(self.head(features), features)
+
+
+def batches(seed, count):
+    """`count` batches of ten pictures (1, 2, 2) whose brightest of three pixels is the class."""
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(count):
+        images = torch.randn(10, 1, 2, 2, generator=generator)
+        labels = images.flatten(1)[:, :3].argmax(1)
+        yield Item(images, torch.nn.functional.one_hot(labels, 3).bool(), torch.arange(10))
+
+
+def test_the_head_starts_where_the_features_allow():
+    network = Flat()
+    config = TrainConfig(probe_samples=300, label_smoothing=0.0)
+    train, val = list(batches(0, 20)), list(batches(1, 5))  # the train loader is gone round twice
+    penalty = start_head(network, train, val, ["photo"] * 50, torch.tensor([0, 1, 2]), config)
+    assert penalty in PENALTIES
+    fresh = torch.cat([b.image for b in batches(2, 20)])
+    labels = fresh.flatten(1)[:, :3].argmax(1)
+    with torch.no_grad():
+        assert (network(fresh).logits.argmax(1) == labels).float().mean() > 0.9

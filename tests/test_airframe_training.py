@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from airframe.config import Config, DataConfig, TrainConfig
-from airframe.corpus import allowed_matrix, build_corpus
-from airframe.objective import node_nll
+from airframe.corpus import build_corpus
 from airframe.training import (
     _parameter_groups,
     cached_logits,
@@ -96,25 +95,6 @@ def test_frozen_stages_keep_their_weights_and_statistics(task, tiny_checkpoint, 
     # running means too: a batch norm in training mode would follow the new pictures
     assert differing(after, before, "trunk.") == []
     assert "head.weight" in differing(after, before, "head.")
-
-
-def test_a_probed_head_starts_better_than_a_random_one(task, tiny_checkpoint, tmp_path):
-    corpus, config = task
-    slow = {"lr": 1e-9, "background_weight": 0.0}  # so that only the start counts
-    random, probed = (
-        fitted(task, tmp_path / name, probe_samples=samples, **slow)
-        for name, samples in (("random", 0), ("probed", 24))
-    )
-    assert differing(random, probed, "head.") == ["head.weight", "head.bias"]
-    samples = corpus.split("train")
-    loss = {}
-    for name, state in (("random", random), ("probed", probed)):
-        classifier = load_checkpoint(tiny_checkpoint)[1]
-        classifier.load_state_dict(state)
-        logits = torch.from_numpy(cached_logits(classifier, corpus, samples, config))
-        allowed = torch.from_numpy(allowed_matrix(samples, corpus.taxonomy, corpus.classes))
-        loss[name] = node_nll(logits.log_softmax(1), allowed).mean().item()
-    assert loss["probed"] < loss["random"]
 
 
 def test_the_train_loader_gives_full_batches_of_the_train_split(task):
