@@ -32,7 +32,7 @@ demo: $(READY)
 	@$(BIN)/python infer.py examples --output out/demo.jsonl
 
 test: $(READY)
-	@echo "Running the tests: usually $(TEST_TIME) on two cores."
+	@echo "Running the tests: usually 2 to 4 minutes on two cores."
 	@$(BIN)/python -m pytest
 
 check: $(READY) lint

@@ -103,6 +103,7 @@ def _run(
             writer = RecordWriter(sys.stdout, as_csv=False)
         elif output:
             try:
+                Path(output).parent.mkdir(parents=True, exist_ok=True)
                 file = stack.enter_context(open(output, "w", encoding="utf-8", newline=""))
             except OSError as error:
                 _refuse(f"--output {output}: cannot be written: {error.strerror}")

@@ -25,7 +25,7 @@ def run(*arguments, given=None):
 
 
 def test_exit_0_when_all_were_read_and_the_table_names_them(picture, tiny_checkpoint, tmp_path):
-    out = tmp_path / "records.jsonl"
+    out = tmp_path / "new" / "records.jsonl"  # the folder is made
     result = run(picture, "--checkpoint", tiny_checkpoint, "--output", out)
     assert result.exit_code == 0, result.output
     assert picture.name in result.stdout.replace("\n", "")
