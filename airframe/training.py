@@ -134,8 +134,9 @@ def input_spec(config: Config) -> InputSpec:
 
 def released_spec(config: Config) -> InputSpec:
     """The input size that the checkpoint is calibrated at and ships with."""
-    trained, asked = input_spec(config), config.calibration
-    height, width = asked.height or trained.height, asked.width or trained.width
+    trained = input_spec(config)
+    height = config.calibration.height or trained.height
+    width = config.calibration.width or trained.width
     return InputSpec(height, width, trained.mean, trained.std)
 
 
