@@ -23,8 +23,8 @@ CAVEAT = (
     "not whose it was, who flew it, where or when: many air forces fly the same types."
 )
 CALIBRATED = (
-    "The probabilities are calibrated: they hold for pictures like those the model was calibrated "
-    "on, and promise nothing for drawn, edited or quite other ones."
+    "The probabilities were calibrated on held-out pictures. On pictures unlike those (far away, "
+    "drawn, edited) they may be too high; the model card says how well they held."
 )
 WAITING = "Give a still, or pick an example: the answer appears here."
 EXAMPLES = "Or pick an example; these are drawn by this project's own code, not photographed."

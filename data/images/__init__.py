@@ -138,7 +138,7 @@ def _open_header(file: IO[bytes], name: str, limits: Limits) -> Image.Image:
     width, height = image.size
     if width * height > limits.max_pixels:
         message = f"{width} × {height} px, more than the {limits.max_pixels / 1e6:g} Mpx allowed"
-        raise StillError("too_large", f"{shown}: {message}; save it smaller or raise the limit")
+        raise StillError("too_large", f"{shown}: {message}; save it smaller")
     if min(width, height) < limits.min_side:
         message = f"{width} × {height} px, under {limits.min_side} px a side, shows nothing"
         raise StillError("not_an_image", f"{shown}: {message}; give the original picture")

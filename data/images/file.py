@@ -73,7 +73,7 @@ def check_bytes(size: int, name: str, limits: Limits) -> None:
         mib = 2**20
         message = f"{size / mib:.1f} MiB, more than the {limits.max_bytes / mib:g} MiB allowed"
         raise StillError(
-            "too_large", f"{plain(name)}: {message}; save it smaller or raise the limit"
+            "too_large", f"{plain(name)}: {message}; save it smaller"
         )
 
 
