@@ -12,7 +12,7 @@ help:
 	@echo "make test      run the tests"
 	@echo "make check     format, lint, types, import direction and tests: what CI runs"
 	@echo "make page      serve the page on this machine"
-	@echo "make smoke     train a small network on drawn airframes, about 2 minutes"
+	@echo "make smoke     train on drawn airframes, about 80 seconds"
 	@echo "make format    let ruff format and mend what it can"
 	@echo "make examples  draw examples/ again"
 

@@ -22,6 +22,7 @@ TINY = (
     "model.width=48",
     "train.samples_per_epoch=48",
     "train.epochs=1",
+    "train.probe_samples=48",
 )
 
 
