@@ -72,9 +72,7 @@ def check_bytes(size: int, name: str, limits: Limits) -> None:
     if size > limits.max_bytes:
         mib = 2**20
         message = f"{size / mib:.1f} MiB, more than the {limits.max_bytes / mib:g} MiB allowed"
-        raise StillError(
-            "too_large", f"{plain(name)}: {message}; save it smaller"
-        )
+        raise StillError("too_large", f"{plain(name)}: {message}; save it smaller")
 
 
 def _reason(error: OSError | ValueError) -> str:
