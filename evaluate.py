@@ -2,6 +2,8 @@
 
 python evaluate.py --run runs/default            (the test split of a run, with its checkpoint)
 python evaluate.py --manifest my/manifest.csv    (all labelled stills of a manifest)
+python evaluate.py --run runs/default --looks    (whole frames, centre, localizer and true boxes)
+python evaluate.py --run runs/localizer          (the localizer that a run trained)
 """
 
 from __future__ import annotations
@@ -10,15 +12,21 @@ import json
 import os
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.progress import track
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+if TYPE_CHECKING:
+    from airframe.assess import Task
+
 console = Console(stderr=True)
+Measured = tuple[dict[str, Any], list[Any]]
+MOST_CLIPS = 300
 
 
 def main(
@@ -39,6 +47,15 @@ def main(
     background_kind: Annotated[
         list[str] | None, typer.Option(help="Kinds that show nothing of the taxonomy.")
     ] = None,
+    boxes: Annotated[Path | None, typer.Option(help="More boxes: a CSV of path, box.")] = None,
+    looks: Annotated[
+        bool,
+        typer.Option("--looks", help="Compare where it looks, on the pictures with a box."),
+    ] = False,
+    clips: Annotated[
+        int,
+        typer.Option(min=0, help="Film each still for so many frames, and pool them."),
+    ] = 0,
     coverage: Annotated[
         float | None, typer.Option(help="What the sets promise; by default the checkpoint's.")
     ] = None,
@@ -48,14 +65,13 @@ def main(
 ) -> None:
     """Accuracy, calibration, sets and answers by kind of picture, with 95 % intervals."""
     # Imported late: a wrong option should be told at once, not after torch has loaded.
-    from airframe.assess import AssessError, Task, assess, task_of_run
-    from airframe.config import ConfigError
+    from airframe.assess import AssessError, Task, task_of_run
+    from airframe.config import ConfigError, load_config
     from airframe.predictor import RELEASE
-    from airframe.report import figures_table, types_table
     from data.manifest import ManifestError
     from data.splits import SplitError
     from data.taxonomy import TaxonomyError
-    from models.checkpoint import CheckpointError
+    from models.card import CheckpointError
 
     known = (
         AssessError,
@@ -67,38 +83,32 @@ def main(
         ValueError,
     )
     try:
-        if run:
-            task = task_of_run(run, split or "test")
-        elif manifest:
-            kinds = tuple(background_kind or ())
-            task = Task(checkpoint or RELEASE, manifest, root, splits, split, kinds)
+        if run and load_config(run / "config.yaml").localizer:
+            report, tables = _localizer(run, split or "test", device)
         else:
-            raise AssessError("give --run RUN_FOLDER or --manifest FILE")
-        report = assess(
-            task,
-            coverage=coverage,
-            batch_size=batch_size,
-            device=device,
-            progress=lambda batches: track(batches, "measuring", console=console, transient=True),
-        )
+            if run:
+                task = task_of_run(run, split or "test")
+            elif manifest:
+                kinds = tuple(background_kind or ())
+                task = Task(checkpoint or RELEASE, manifest, root, splits, split, kinds, boxes)
+            else:
+                raise AssessError("give --run RUN_FOLDER or --manifest FILE")
+            if clips:
+                report, tables = _clips(task, clips, device)
+            elif looks:
+                report, tables = _looks(task, batch_size, device)
+            else:
+                report, tables = _stills(task, coverage, batch_size, device)
     except known as error:
         console.print(
             f"evaluate.py: {error}", style="red", markup=False, highlight=False, soft_wrap=True
         )
         raise typer.Exit(2) from None
-    report["command"] = shlex.join(["python", *sys.argv])
-    out = Console() if sys.stdout.isatty() else Console(width=140)
-    out.print(types_table(report))
-    out.print(figures_table(report, f"{report['checkpoint']['name']}: {report['split']}"))
-    out.print(f"{report['outside']} samples of types that the checkpoint does not know left out")
-    for kind, figures in report["background"].items():
-        answered = figures["answered"]
-        out.print(
-            f"{kind}: no aircraft of the taxonomy, yet answered {answered['value']:.3f} "
-            f"[{answered['low']:.2f}, {answered['high']:.2f}] (n={answered['n']})",
-            highlight=False,
-        )
+    out = Console() if sys.stdout.isatty() else Console(width=160)
+    for table in tables:
+        out.print(table, highlight=False)
     if output:
+        report["command"] = shlex.join(["python", *sys.argv])
         output.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", "utf-8")
         console.print(f"written: {output}", highlight=False, soft_wrap=True)
     for failure in report["failures"]:
@@ -106,6 +116,58 @@ def main(
             f"failed: {failure}", style="red", markup=False, highlight=False, soft_wrap=True
         )
     raise typer.Exit(1 if report["failures"] else 0)
+
+
+def _progress(todo: Any) -> Any:
+    return track(todo, "measuring", console=console, transient=True)
+
+
+def _stills(task: Task, coverage: float | None, batch_size: int, device: str) -> Measured:
+    from airframe.assess import assess
+    from airframe.report import background_lines, figures_table, types_table
+
+    report = assess(
+        task, coverage=coverage, batch_size=batch_size, device=device, progress=_progress
+    )
+    title = f"{report['checkpoint']['name']}: {report['split']}"
+    tables = [types_table(report), figures_table(report, title), *background_lines(report)]
+    return report, tables
+
+
+def _looks(task: Task, batch_size: int, device: str) -> Measured:
+    from airframe.assess import LOOKS, assess
+    from airframe.report import looks_table
+
+    reports = [
+        assess(
+            replace(task, look=look, boxed=True),
+            coverage=None,
+            batch_size=batch_size,
+            device=device,
+            progress=_progress,
+        )
+        for look in LOOKS
+    ]
+    return {"looks": reports, "failures": reports[0]["failures"]}, [looks_table(reports)]
+
+
+def _clips(task: Task, frames: int, device: str) -> Measured:
+    from airframe.clip_calibration import assess_clips
+    from airframe.report import clips_table
+
+    report = assess_clips(task, frames, MOST_CLIPS, device, _progress)
+    return report, [clips_table(report)]
+
+
+def _localizer(run: Path, split: str, device: str) -> Measured:
+    from airframe.config import load_config
+    from airframe.localizing import assess_localizer
+    from airframe.report import localizer_table
+    from models.localizer import load_localizer
+
+    localizer = load_localizer(run / "localizer", "cpu" if device == "auto" else device)
+    report = assess_localizer(localizer, load_config(run / "config.yaml"), split)
+    return {**report, "failures": []}, [localizer_table(report)]
 
 
 if __name__ == "__main__":

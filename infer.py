@@ -1,6 +1,7 @@
-"""Identify stills: files, folders or globs in, records out.
+"""Identify stills and clips: files, folders or globs in, records out.
 
 python infer.py examples/ --output records.jsonl
+python infer.py footage/ --every 0.5 --output records.csv
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 if TYPE_CHECKING:
-    from airframe.batch import Found
-    from airframe.predictor import Predictor, Settings
+    from airframe.batch import Found, Task
+    from airframe.predictor import Predictor
 
 console = Console(stderr=True)
 TABLE_ROWS = 200
@@ -42,29 +43,46 @@ def main(
         float | None, typer.Option(help="What an answer must reach, in (0, 1).")
     ] = None,
     top_k: Annotated[int, typer.Option(help="The least number of candidates listed.")] = 3,
+    every: Annotated[
+        str,
+        typer.Option(help="Frames of a clip: one each so many seconds, or scene, key, all."),
+    ] = "1",
+    box: Annotated[
+        str | None,
+        typer.Option(help="x0,y0,x1,y1 in pixels: look there, in the one still given."),
+    ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Stills in one pass.")] = 8,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 …")] = "auto",
 ) -> None:
-    """Name the airframe type in stills and say how sure that is.
+    """Name the airframe type in stills and clips and say how sure that is.
 
     Exit code 0: every file was answered. 1: some failed, each listed. 2: wrong usage or checkpoint.
     """
     if output not in (None, "-") and Path(str(output)).suffix not in (".jsonl", ".csv"):
         _refuse(f"--output {output}: write a name that ends in .jsonl or .csv, or -")
     # Imported late: a wrong option should be told at once, not after torch has loaded.
-    from airframe.batch import find_stills
+    from airframe.batch import Task, find_files
+    from airframe.looking import BoxError
     from airframe.predictor import RELEASE, Predictor, Settings
-    from models.checkpoint import CheckpointError
+    from data.video import Sampling, is_clip
+    from models.card import CheckpointError
 
     try:
         settings = Settings(coverage, confidence, top_k)
+        task = Task(settings, batch_size, Sampling.parse(every), _edges(box))
         predictor = Predictor(checkpoint or RELEASE, device)
     except (CheckpointError, ValueError) as error:
         _refuse(str(error))
-    found = list(find_stills(_listed(inputs)))
+    found = list(find_files(_listed(inputs)))
     if not found:
         _refuse("nothing to read: the list of files is empty")
-    records = _run(found, predictor, settings, batch_size, output)
+    if box and (len(found) > 1 or is_clip(found[0][0])):
+        _refuse(f"--box {box}: belongs to one still; give that one alone")
+    try:
+        records = _run(found, predictor, task, output)
+    except BoxError as error:
+        _refuse(f"--box: {error}")
+    files = {r["source"]["path"] for r in records}
     failed = [r for r in records if r["failure"]]
     if output != "-":
         _print_table(records)
@@ -77,8 +95,9 @@ def main(
             soft_wrap=True,
         )
     where = f"; records in {output}" if output not in (None, "-") else ""
+    lost = len({r["source"]["path"] for r in failed})
     console.print(
-        f"{len(records) - len(failed)} of {len(records)} answered{where}. "
+        f"{len(files) - lost} of {len(files)} answered{where}. "
         "A type is never proof of an operator.",
         highlight=False,
         soft_wrap=True,
@@ -89,11 +108,13 @@ def main(
 def _run(
     found: list[Found],
     predictor: Predictor,
-    settings: Settings,
-    batch_size: int,
+    task: Task,
     output: str | None,
 ) -> list[dict[str, Any]]:
-    """Answer everything; each record is written as soon as it is there."""
+    """Answer everything; each record is written as soon as it is there.
+
+    Returned are those that a person reads at the end: of stills, and what sums a clip up.
+    """
     from airframe.batch import RecordWriter, answer_all
 
     records: list[dict[str, Any]] = []
@@ -112,13 +133,35 @@ def _run(
         progress = stack.enter_context(
             Progress(*columns, TimeRemainingColumn(), console=console, transient=True)
         )
-        task = progress.add_task("identifying", total=len(found))
-        for record in answer_all(found, predictor, settings, batch_size):
+        bar = progress.add_task("identifying", total=len(found))
+        for record in answer_all(
+            found,
+            predictor,
+            task,
+            on_file=lambda _: progress.update(bar, advance=1, description="identifying"),
+            warn=lambda line: console.print(line, style="yellow", markup=False, soft_wrap=True),
+        ):
             if writer:
                 writer.write(record)
-            records.append(record)
-            progress.advance(task)
+            if record["source"]["frame"]:
+                # Not kept: a night's run must not grow with every frame.
+                at = record["source"]["frame"]["time_s"]
+                progress.update(bar, description=f"identifying, {at:.0f} s into a clip")
+            else:
+                records.append(record)
     return records
+
+
+def _edges(box: str | None) -> list[float] | None:
+    if box is None:
+        return None
+    try:
+        edges = [float(part) for part in box.split(",")]
+    except ValueError:
+        edges = []
+    if len(edges) != 4:
+        raise ValueError(f"--box {box}: give four numbers, x0,y0,x1,y1, in pixels")
+    return edges
 
 
 def _print_table(records: list[dict[str, Any]]) -> None:

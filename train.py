@@ -1,4 +1,4 @@
-"""Train a checkpoint: a config in, a run folder and a checkpoint out.
+"""Train a checkpoint or a localizer: a config in, a run folder and what was trained out.
 
 python train.py --config configs/default.yaml [--set train.epochs=20] [--resume]
 """
@@ -25,9 +25,13 @@ def main(
     ] = None,
     resume: Annotated[bool, typer.Option(help="Go on with the run of that name.")] = False,
 ) -> None:
-    """Train, calibrate and write runs/NAME/ with the checkpoint in runs/NAME/checkpoint."""
+    """Train, calibrate and write runs/NAME/ with the checkpoint in runs/NAME/checkpoint.
+
+    A config with a section `localizer` trains one, into runs/NAME/localizer.
+    """
     # Imported late: a wrong option should be told at once, not after torch has loaded.
     from airframe.config import ConfigError, load_config
+    from airframe.localizing import train_localizer
     from airframe.run import RunError, train_run
     from data.images import StillError
     from data.manifest import ManifestError
@@ -47,7 +51,9 @@ def main(
         StillError,
     )
     try:
-        folder = train_run(load_config(config, override), console, resume=resume)
+        settings = load_config(config, override)
+        work = train_localizer if settings.localizer else train_run
+        folder = work(settings, console, resume=resume)
     except known as error:
         console.print(
             f"train.py: {error}", style="red", markup=False, highlight=False, soft_wrap=True

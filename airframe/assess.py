@@ -10,16 +10,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from airframe.calibration import Floats, Reals
 from airframe.config import load_config
 from airframe.corpus import allowed_matrix, relabel
 from airframe.evaluation import Evaluated, evaluate
+from airframe.looking import Sighting
 from airframe.predictor import Predictor
 from data.images import Still, StillError, open_still
-from data.manifest import SPLITS, Sample, read_manifest
+from data.manifest import SPLITS, Box, Sample, read_manifest
 from data.taxonomy import Taxonomy
+from data.transforms import pixels
 
 Batches = list[Sequence[Sample]]
+LOOKS = ("localizer", "boxes", "centre", "frame")
+_CENTRE = 0.25, 0.25, 0.75, 0.75  # the middle half of the frame, each way
 
 
 class AssessError(ValueError):
@@ -28,7 +34,12 @@ class AssessError(ValueError):
 
 @dataclass(frozen=True)
 class Task:
-    """What to measure on what. `split` None takes every sample of the manifest."""
+    """What to measure on what. `split` None takes every sample of the manifest.
+
+    `look` is one of LOOKS: where the localizer says, as inference does; at the manifest's largest
+    box; at the middle of the frame; or at all of it. `boxed` leaves out pictures without a box in
+    the manifest, so that all looks are measured on the same ones.
+    """
 
     checkpoint: Path
     manifest: Path
@@ -36,6 +47,9 @@ class Task:
     splits: Path | None = None
     split: str | None = None
     background_kinds: tuple[str, ...] = ()
+    boxes: Path | None = None
+    look: str = "localizer"
+    boxed: bool = False
 
 
 def task_of_run(run: Path, split: str) -> Task:
@@ -49,6 +63,7 @@ def task_of_run(run: Path, split: str) -> Task:
         run / "splits.csv",
         split,
         config.data.background_kinds,
+        config.data.boxes,
     )
 
 
@@ -66,36 +81,56 @@ def assess(
     checkpoint does not know, and whose family neither, are counted in `outside`.
     Raises AssessError, CheckpointError, ManifestError; ValueError for a coverage outside (0, 1).
     """
+    if task.look not in LOOKS:
+        raise AssessError(f"look {task.look!r} is none of {', '.join(LOOKS)}")
     predictor = Predictor(task.checkpoint, device)
     predictor.calibration.scores.q_hat(coverage or predictor.calibration.coverage)
-    samples = read_manifest(
-        task.manifest, Taxonomy.load(), root=task.root, background_kinds=task.background_kinds
-    )
-    samples = _of_split(samples, task)
-    kept, outside = relabel(samples, Taxonomy.load(), predictor.classes)
-    if not kept:
-        raise AssessError(f"{task.manifest}: no sample of a type that the checkpoint knows")
-    answered, rows, failures = _logits(kept, predictor, batch_size, progress)
+    kept, outside = samples_of(task, predictor.classes)
+    seen = _look_at(kept, predictor, task.look, batch_size, progress)
     taxonomy = predictor.checkpoint.taxonomy
     evaluated = Evaluated.answer(
-        answered,
-        rows,
-        allowed_matrix(answered, taxonomy, predictor.classes),
+        seen.samples,
+        seen.logits,
+        allowed_matrix(seen.samples, taxonomy, predictor.classes),
         predictor.calibration,
         taxonomy,
         predictor.classes,
         coverage,
+        missed=seen.missed,
     )
     return {
         "checkpoint": {"name": predictor.checkpoint.name, "sha256": predictor.checkpoint.sha256},
         "manifest_sha256": hashlib.sha256(task.manifest.read_bytes()).hexdigest(),
         "split": task.split or "all",
+        "look": task.look,
         "coverage_asked": coverage or predictor.calibration.coverage,
         "confidence_asked": predictor.calibration.confidence,
         "outside": len(outside),
-        "failures": failures,
+        "failures": seen.failures,
         **evaluate(evaluated),
+        "sizes": by_size(evaluated, seen.sizes),
     }
+
+
+def samples_of(task: Task, classes: tuple[str, ...]) -> tuple[list[Sample], list[Sample]]:
+    """The task's samples with labels that `classes` can meet, and those outside.
+
+    Raises AssessError where none is left, ManifestError.
+    """
+    samples = read_manifest(
+        task.manifest,
+        Taxonomy.load(),
+        root=task.root,
+        background_kinds=task.background_kinds,
+        boxes=task.boxes,
+    )
+    samples = _of_split(samples, task)
+    if task.boxed:
+        samples = [sample for sample in samples if sample.boxes]
+    kept, outside = relabel(samples, Taxonomy.load(), classes)
+    if not kept:
+        raise AssessError(f"{task.manifest}: no sample of a type that the checkpoint knows")
+    return kept, outside
 
 
 def _of_split(samples: list[Sample], task: Task) -> list[Sample]:
@@ -116,27 +151,90 @@ def _of_split(samples: list[Sample], task: Task) -> list[Sample]:
     return chosen
 
 
-def _logits(
+@dataclass(frozen=True)
+class _Seen:
+    """Samples that opened, their logits (N, C), where nothing was located (N,), and the size of
+    each one's largest true box, the root of its area in pixels (N,), NaN without one."""
+
+    samples: list[Sample]
+    logits: Reals
+    missed: NDArray[np.bool_]
+    sizes: Floats
+    failures: list[str]
+
+
+def _look_at(
     samples: Sequence[Sample],
     predictor: Predictor,
+    look: str,
     batch_size: int,
     progress: Callable[[Batches], Iterable[Sequence[Sample]]],
-) -> tuple[list[Sample], Any, list[str]]:
-    """Logits (N, C) of the samples that open, those samples, and a line for each that does not."""
+) -> _Seen:
+    """The logits of each sample's largest aircraft; a line for each that does not open."""
     answered: list[Sample] = []
-    rows: list[Any] = []
+    rows: list[Reals] = []
+    sighted: list[Sighting] = []
+    sizes: list[float] = []
     failures: list[str] = []
     batches: Batches = [samples[i : i + batch_size] for i in range(0, len(samples), batch_size)]
     for batch in progress(batches):
-        stills: list[Still] = []
+        views: list[tuple[Still, Sighting]] = []
         for sample in batch:
             try:
-                stills.append(open_still(sample.path))
-                answered.append(sample)
+                still = open_still(sample.path)
             except StillError as error:
                 failures.append(error.message)
-        if stills:
-            rows.append(predictor.logits(stills))
+                continue
+            answered.append(sample)
+            sizes.append(_size(sample, still))
+            views.append((still, _sighting(sample, still, predictor, look)))
+        if views:
+            rows.append(predictor.outputs(views)[0])
+            sighted += [sighting for _, sighting in views]
     if not rows:
         raise AssessError(f"none of {len(samples)} pictures could be opened: {failures[0]}")
-    return answered, np.concatenate(rows), failures
+    missed = np.array([s.missed for s in sighted], np.bool_)
+    return _Seen(answered, np.concatenate(rows), missed, np.array(sizes), failures)
+
+
+def _sighting(sample: Sample, still: Still, predictor: Predictor, look: str) -> Sighting:
+    if look == "localizer":
+        return predictor.look(still)[0]
+    if look == "centre":
+        return Sighting(pixels(_CENTRE, still.rgb))
+    if look == "boxes" and sample.boxes:
+        return Sighting(pixels(_largest(sample), still.rgb))
+    return Sighting(None)
+
+
+def _largest(sample: Sample) -> Box:
+    return max(sample.boxes, key=lambda b: (b[2] - b[0]) * (b[3] - b[1]))
+
+
+def _size(sample: Sample, still: Still) -> float:
+    if not sample.boxes:
+        return float("nan")
+    x0, y0, x1, y1 = pixels(_largest(sample), still.rgb)
+    return float(np.sqrt((x1 - x0) * (y1 - y0)))
+
+
+def by_size(evaluated: Evaluated, sizes: Floats) -> dict[str, Any]:
+    """Family and type top-1 by the size of the largest aircraft, of pictures with a true box."""
+    known = np.asarray(evaluated.allowed.any(axis=1))
+    report = {}
+    for name, (low, high) in SIZE_STEPS.items():
+        chosen = known & (sizes >= low) & (sizes < high)
+        if chosen.any():
+            figures = evaluate(evaluated.rows(chosen))["kinds"]
+            one = figures.get("all") or next(iter(figures.values()))
+            report[name] = {k: one[k] for k in ("family_top1", "type_top1") if k in one}
+    return report
+
+
+# Root of the box's area in pixels of the picture as it was given.
+SIZE_STEPS = {
+    "under 96 px": (0.0, 96.0),
+    "96-192 px": (96.0, 192.0),
+    "192-384 px": (192.0, 384.0),
+    "over 384 px": (384.0, np.inf),
+}

@@ -1,4 +1,4 @@
-"""Many files: find them, open them ahead, answer in batches, write records as they are made."""
+"""Many stills and clips: find them, open them ahead, answer them, write records as they come."""
 
 from __future__ import annotations
 
@@ -6,25 +6,29 @@ import csv
 import glob
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from airframe.clips import clip_records
+from airframe.looking import BoxError
 from airframe.predictor import Predictor, Settings
 from airframe.record import answer_record, columns, failure_record, flatten
 from data.images import IMAGE_SUFFIXES, UNREADABLE_SUFFIXES, Still, StillError, open_still
+from data.video import EVERY_SECOND, VIDEO_SUFFIXES, Sampling, is_clip, open_clip
 
 Found = tuple[str, StillError | None]
 
 
-def find_stills(inputs: Iterable[str]) -> Iterator[Found]:
+def find_files(inputs: Iterable[str]) -> Iterator[Found]:
     """Every file that the inputs name, each once, in order: `(path, None)`.
 
     An input is a file, a folder (walked to its depths, names in order, links to folders not
     followed) or a glob. What names nothing comes as `(input, StillError)`, so that it is reported
-    with the rest. In folders only pictures are picked up, unreadable formats among them; a file
-    that is named itself is always tried.
+    with the rest. In folders only stills and clips are picked up, unreadable formats among them; a
+    file that is named itself is always tried.
     """
     seen: set[str] = set()
     for given in inputs:
@@ -38,7 +42,7 @@ def _expand(given: str) -> Iterator[Found]:
     if os.path.isdir(given):
         found = sorted(_walk(given))
         if not found:
-            message = f"{given}: the folder holds no picture; give one with JPEG, PNG, WebP or TIFF"
+            message = f"{given}: the folder holds no picture and no clip; give one with JPEG or MP4"
             yield given, StillError("empty", message)
         yield from ((path, None) for path in found)
     elif not os.path.lexists(given) and glob.has_magic(given):
@@ -55,26 +59,70 @@ def _expand(given: str) -> Iterator[Found]:
 def _walk(folder: str) -> Iterator[str]:
     for place, _, names in os.walk(folder):
         for name in names:
-            if Path(name).suffix.lower() in IMAGE_SUFFIXES | UNREADABLE_SUFFIXES:
+            if Path(name).suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES | UNREADABLE_SUFFIXES:
                 yield os.path.join(place, name)
 
 
-def answer_all(
-    found: Sequence[Found], predictor: Predictor, settings: Settings, batch_size: int
-) -> Iterator[dict[str, Any]]:
-    """One record for each found file, in order. Nothing that a file holds stops the rest.
+@dataclass(frozen=True)
+class Task:
+    """How files are answered. `box` is a user's own, in pixels, for the one still there is."""
 
-    The next batch is opened while the network answers the present one.
+    settings: Settings
+    batch_size: int = 8
+    sampling: Sampling = EVERY_SECOND
+    box: Sequence[float] | None = None
+
+
+def answer_all(
+    found: Sequence[Found],
+    predictor: Predictor,
+    task: Task,
+    on_file: Callable[[str], None] = lambda path: None,
+    warn: Callable[[str], None] = lambda line: None,
+) -> Iterator[dict[str, Any]]:
+    """The records of the found files, in order: of a still one an aircraft, of a clip those of
+    `airframe.clips`. Nothing that a file holds stops the rest.
+
+    The next stills are opened while the network answers the present ones. `on_file` is called
+    when a file is done, `warn` with one line where a clip gave less than it holds.
     """
-    batches = [found[i : i + batch_size] for i in range(0, len(found), batch_size)]
+    parts = list(_parts(found, task.batch_size))
     with ThreadPoolExecutor(max_workers=2) as pool:
         waiting: list[Future[Still | StillError]] = []
-        for number, batch in enumerate(batches):
-            opened = waiting or [pool.submit(_open, item) for item in batch]
-            following = batches[number + 1] if number + 1 < len(batches) else []
-            waiting = [pool.submit(_open, item) for item in following]
-            results = [future.result() for future in opened]
-            yield from _answer_batch([path for path, _ in batch], results, predictor, settings)
+        for number, part in enumerate(parts):
+            clip = _clip_of(part)
+            opened = waiting or [pool.submit(_open, item) for item in part if not clip]
+            following = parts[number + 1] if number + 1 < len(parts) else []
+            waiting = [] if _clip_of(following) else [pool.submit(_open, i) for i in following]
+            if clip:
+                yield from _answer_clip(clip, predictor, task, warn)
+            else:
+                results = [future.result() for future in opened]
+                yield from _answer_batch([path for path, _ in part], results, predictor, task)
+            for path, _ in part:
+                on_file(path)
+
+
+def _parts(found: Sequence[Found], size: int) -> Iterator[list[Found]]:
+    """The files in batches of stills; a clip is a batch of its own."""
+    batch: list[Found] = []
+    for path, error in found:
+        clip = error is None and is_clip(path)
+        if batch and (clip or len(batch) == size):
+            yield batch
+            batch = []
+        if clip:
+            yield [(path, None)]
+        else:
+            batch.append((path, error))
+    if batch:
+        yield batch
+
+
+def _clip_of(part: Sequence[Found]) -> str | None:
+    if len(part) == 1 and part[0][1] is None and is_clip(part[0][0]):
+        return part[0][0]
+    return None
 
 
 def _open(item: Found) -> Still | StillError:
@@ -87,33 +135,57 @@ def _open(item: Found) -> Still | StillError:
         return caught
 
 
+def _answer_clip(
+    path: str, predictor: Predictor, task: Task, warn: Callable[[str], None]
+) -> Iterator[dict[str, Any]]:
+    """Records made before a fault stay; the fault has a record of its own."""
+    settings = task.settings
+    try:
+        clip = open_clip(path)
+        yield from clip_records(clip, predictor, settings, task.sampling, task.batch_size)
+        if clip.damage:
+            warn(f"{path}: {clip.damage}; what could be read is answered")
+    except StillError as error:
+        yield failure_record(path, error, predictor, settings)
+    except Exception as error:
+        yield failure_record(path, _inference_error(path, error), predictor, settings)
+
+
 def _answer_batch(
     paths: Sequence[str],
     results: Sequence[Still | StillError],
     predictor: Predictor,
-    settings: Settings,
+    task: Task,
 ) -> Iterator[dict[str, Any]]:
     stills = [result for result in results if isinstance(result, Still)]
+    settings = task.settings
     try:
-        answers: Iterator[Any] = iter(predictor.predict(stills, settings))
+        answers: Iterator[Any] = iter(predictor.predict(stills, settings, task.box))
+    except BoxError:
+        raise
     except Exception:
         # One picture that the network cannot take must not cost the others their answers.
-        answers = (_alone(still, predictor, settings) for still in stills)
+        answers = (_alone(still, predictor, task) for still in stills)
     for path, result in zip(paths, results, strict=True):
         answer = result if isinstance(result, StillError) else next(answers)
         if isinstance(answer, StillError):
             yield failure_record(path, answer, predictor, settings)
         else:
             assert isinstance(result, Still)
-            yield answer_record(result, answer, predictor, settings)
+            for one in answer:
+                yield answer_record(result, one, predictor, settings)
 
 
-def _alone(still: Still, predictor: Predictor, settings: Settings) -> Any:
+def _alone(still: Still, predictor: Predictor, task: Task) -> Any:
     try:
-        return predictor.predict([still], settings)[0]
+        return predictor.predict([still], task.settings, task.box)[0]
     except Exception as error:
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        return StillError("inference_error", f"{still.path}: the network failed on it: {first}")
+        return _inference_error(still.path, error)
+
+
+def _inference_error(path: str, error: Exception) -> StillError:
+    first = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return StillError("inference_error", f"{path}: the network failed on it: {first}")
 
 
 class RecordWriter:

@@ -1,4 +1,4 @@
-"""Figures in the documents: `python -m airframe.card` copies them from the release's metrics.json.
+"""Figures in the documents: `python -m airframe.card` copies them from the release's JSON files.
 
 A document holds them between two marker lines; a test fails when they drift from the measurement.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from typing import Any
 
 from airframe.predictor import RELEASE
@@ -15,7 +16,13 @@ from airframe.report import NAMES
 ROOT = RELEASE.parent.parent
 DOCUMENTS = (ROOT / "README.md", RELEASE / "README.md")
 START, END = "<!-- figures -->", "<!-- /figures -->"
-TYPES_START, TYPES_END = "<!-- types -->", "<!-- /types -->"
+
+
+def reports() -> dict[str, dict[str, Any]]:
+    """What was measured of the release: `metrics` and, beside it, localizer, looks and clips."""
+    names = ("metrics", "localizer", "looks", "clips")
+    files = {name: RELEASE / f"{name}.json" for name in names}
+    return {name: json.loads(file.read_text("utf-8")) for name, file in files.items()}
 
 
 def figures_markdown(report: dict[str, Any]) -> str:
@@ -46,14 +53,80 @@ def types_markdown(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def filled(text: str, report: dict[str, Any]) -> str:
+def localizer_markdown(report: dict[str, Any]) -> str:
+    """AP50 and recall of the localizer: one row a kind of picture and size of aircraft."""
+    lines = [
+        f"| {report['split']} split | size of the aircraft | aircraft | AP50 | "
+        "recall at 1 false box a picture |",
+        "|---|---|---:|---:|---:|",
+    ]
+    for kind, figures in report["kinds"].items():
+        name = f"`{kind}` ({figures['pictures']} pictures)"
+        for size, row in figures["sizes"].items():
+            n = row["ap50"]["n"]
+            lines.append(
+                f"| {name} | {size} | {n} | {_cell(row['ap50'])} | {_cell(row['recall'])} |"
+            )
+            name = ""
+        if not figures["sizes"]:
+            lines.append(f"| {name} | – | 0 | – | – |")
+    lines.append(f"\nAt the threshold of {report['threshold']:.3f}:")
+    for kind, figures in report["kinds"].items():
+        recall = figures["recall_at_threshold"]
+        found = "" if recall is None else f"{recall:.3f} of the aircraft found, "
+        lines.append(
+            f"`{kind}`: {found}{figures['false_boxes_a_picture']:.3f} false boxes a picture;"
+        )
+    lines[-1] = lines[-1][:-1] + "."
+    return "\n".join(lines)
+
+
+def looks_markdown(report: dict[str, Any]) -> str:
+    """Family and type top-1 by where the network looked: one column a look."""
+    looks = {one["look"]: one for one in report["looks"]}
+    first = next(iter(looks.values()))
+    split = first["split"]
+    lines = [f"| {split} split, pictures with a box | " + " | ".join(looks) + " |"]
+    lines.append("|---|" + "---:|" * len(looks))
+    for group in ("kinds", "sizes"):
+        for part in first[group]:
+            for key, name in (("family_top1", "family"), ("type_top1", "type")):
+                figures = [one[group][part].get(key) for one in looks.values()]
+                said = f"`{part}`" if group == "kinds" else f"aircraft of {part}"
+                cells = " | ".join(_cell(figure) for figure in figures)
+                lines.append(f"| {said}, {name} (n = {figures[0]['n']}) | {cells} |")
+    return "\n".join(lines)
+
+
+def clips_markdown(report: dict[str, Any]) -> str:
+    """What a clip's stated probability is worth, by how its frames are pooled."""
+    keys = ("type_top1", "nll", "type_ece", "coverage", "answer_rate", "answers_right")
+    lines = ["| pooling | pictures | " + " | ".join(NAMES[key] for key in keys) + " |"]
+    lines.append("|---|---|" + "---:|" * len(keys))
+    for pooling, kinds in report["poolings"].items():
+        for kind, figures in kinds.items():
+            n = figures["family_top1"]["n"]
+            cells = " | ".join(_cell(figures.get(key)) for key in keys)
+            lines.append(f"| {pooling} | `{kind}` (n = {n}) | {cells} |")
+    return "\n".join(lines)
+
+
+TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
+    "figures": ("metrics", figures_markdown),
+    "types": ("metrics", types_markdown),
+    "localizer": ("localizer", localizer_markdown),
+    "looks": ("looks", looks_markdown),
+    "clips": ("clips", clips_markdown),
+}
+
+
+def filled(text: str, measured: dict[str, dict[str, Any]]) -> str:
     """The document with what stands between its markers made anew; no markers, no change."""
-    for start, end, table in (
-        (START, END, figures_markdown(report)),
-        (TYPES_START, TYPES_END, types_markdown(report)),
-    ):
+    for name, (source, table) in TABLES.items():
+        start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
         between = re.compile(re.escape(start) + ".*?" + re.escape(end), re.DOTALL)
-        text = between.sub(lambda _, s=start, t=table, e=end: f"{s}\n{t}\n{e}", text)  # type: ignore[misc]
+        made = f"{start}\n{table(measured[source])}\n{end}"
+        text = between.sub(lambda _, made=made: made, text)  # type: ignore[misc]
     return text
 
 
@@ -68,8 +141,8 @@ def _cell(figure: dict[str, Any] | None) -> str:
 
 
 def main() -> None:
-    """Rewrite the documents' figures from metrics.json."""
-    report = json.loads((RELEASE / "metrics.json").read_text("utf-8"))
+    """Rewrite the documents' figures from what was measured."""
+    report = reports()
     for path in DOCUMENTS:
         path.write_text(filled(path.read_text("utf-8"), report), "utf-8")
         print(path.relative_to(ROOT))

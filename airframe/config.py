@@ -31,6 +31,7 @@ class DataConfig(_Section):
     root: Path | None = None
     taxonomy: Path | None = None
     splits: Path | None = None
+    boxes: Path | None = None
     fractions: dict[str, float] = {"train": 0.55, "val": 0.08, "calibration": 0.15, "test": 0.22}
     background_kinds: tuple[str, ...] = ()
     train_only_kinds: tuple[str, ...] = ()
@@ -45,6 +46,9 @@ class DataConfig(_Section):
 class ModelConfig(_Section):
     """Which network: a row of `models.backbones`, its first weights, its input size.
 
+    `localizer` is the folder of the one that crops for it, in training and ever after, with
+    `margin` around each box; null for whole frames.
+
     `weights` is null (random), `imagenet` (torchvision's download), a safetensors file of the
     backbone, or the folder of one of our own checkpoints to go on from.
     """
@@ -53,6 +57,8 @@ class ModelConfig(_Section):
     weights: str | None = None
     height: Positive | None = None
     width: Positive | None = None
+    localizer: Path | None = None
+    margin: Fraction = 0.12
     frozen_stages: Annotated[int, Field(ge=0)] = 0
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
 
@@ -80,17 +86,38 @@ class TrainConfig(_Section):
     workers: Annotated[int, Field(ge=0)] = 2
 
 
+class LocalizerConfig(_Section):
+    """Which detector finds the aircraft, and what training it shows.
+
+    `weights` is as in `model.weights` for our own architecture, `coco` for torchvision's detector.
+    Boxes come from the manifest and from `data.boxes`. The threshold is the lowest score at which
+    val has at most `false_boxes` false boxes a picture, pictures without aircraft among them.
+    """
+
+    architecture: str = "fcos_mobilenet_v2"
+    weights: str | None = None
+    long_side: Annotated[int, Field(ge=64, le=2048)] = 480
+    frozen_stages: Annotated[int, Field(ge=0)] = 3
+    false_boxes: Annotated[float, Field(gt=0)] = 0.1
+
+
 class CalibrationConfig(_Section):
     """What the checkpoint promises unless a user asks otherwise, and the input size it ships with.
 
     `height` and `width` are null for the size trained at. Augmentation shows aircraft larger than
     they come, so a larger size than trained at may suit (Touvron et al. 2019); choose it on val.
+    `false_alarm` is the share of frames without aircraft, and without a box, that may still be
+    answered as one. `track_frames` is the length of the simulated clips that pooling over frames
+    is fitted on, one for each of at most `tracks` calibration pictures; 0 for none.
     """
 
     height: Positive | None = None
     width: Positive | None = None
     coverage: Annotated[float, Field(gt=0, lt=1)] = 0.9
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.7
+    false_alarm: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    track_frames: Annotated[int, Field(ge=0)] = 0
+    tracks: Positive = 200
 
 
 class Config(_Section):
@@ -100,12 +127,15 @@ class Config(_Section):
     seed: int = 0
     run: Path | None = None
     data: DataConfig
-    model: ModelConfig
+    model: ModelConfig | None = None
+    localizer: LocalizerConfig | None = None
     train: TrainConfig = TrainConfig()
     calibration: CalibrationConfig = CalibrationConfig()
 
     @model_validator(mode="after")
     def _adds_up(self) -> Config:
+        if (self.model is None) == (self.localizer is None):
+            raise ValueError("one section of model and localizer is required: what to train")
         if self.data.manifest is None and not self.data.drawn_per_type:
             raise ValueError("data.manifest is required, unless data.drawn_per_type draws pictures")
         if self.data.shares and sum(self.data.shares.values()) <= 0:
@@ -116,6 +146,13 @@ class Config(_Section):
         if self.train.samples_per_epoch < self.train.batch_size:
             raise ValueError("train.samples_per_epoch: must fill at least one train.batch_size")
         return self
+
+    @property
+    def classifier(self) -> ModelConfig:
+        """The section `model`. Raises ConfigError where the config trains a localizer."""
+        if self.model is None:
+            raise ConfigError("model: the section is missing; see configs/default.yaml")
+        return self.model
 
     @property
     def run_folder(self) -> Path:

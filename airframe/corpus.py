@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import csv
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from airframe.config import Config, ConfigError, DataConfig
-from data.manifest import Sample, read_manifest
+from data.manifest import Box, Sample, read_manifest
 from data.splits import assign_splits, read_splits
 from data.synthetic import airframe_types
 from data.synthetic.export import write_set
@@ -43,14 +45,7 @@ def build_corpus(config: Config) -> Corpus:
     """
     data = config.data
     full = Taxonomy.load(data.taxonomy)
-    samples = _read(config, full)
-    _check_kinds(data, samples)
-    if data.splits:
-        samples = read_splits(samples, data.splits)
-    else:
-        samples = assign_splits(
-            samples, data.fractions, seed=config.seed, train_only_kinds=data.train_only_kinds
-        )
+    samples = split_samples(config, full)
     classes = choose_classes(samples, full, data)
     if len(classes) < 2:
         raise ConfigError(
@@ -67,12 +62,32 @@ def build_corpus(config: Config) -> Corpus:
     return Corpus(tuple(kept), tuple(outside), full.restricted(classes), classes)
 
 
+def split_samples(config: Config, taxonomy: Taxonomy) -> list[Sample]:
+    """The manifest's samples and the drawn ones, each with its split.
+
+    What `data.splits` names keeps the split that it has there; the rest is dealt.
+    Raises ManifestError, SplitError, and ConfigError for a kind that no sample is of.
+    """
+    data = config.data
+    samples = _read(config, taxonomy)
+    _check_kinds(data, samples)
+    if data.splits:
+        samples = read_splits(samples, data.splits)
+    return assign_splits(
+        samples, data.fractions, seed=config.seed, train_only_kinds=data.train_only_kinds
+    )
+
+
 def _read(config: Config, taxonomy: Taxonomy) -> list[Sample]:
     """The manifest's samples and the drawn ones, which are drawn into the run folder."""
     data, samples = config.data, []
     if data.manifest:
         samples = read_manifest(
-            data.manifest, taxonomy, root=data.root, background_kinds=data.background_kinds
+            data.manifest,
+            taxonomy,
+            root=data.root,
+            background_kinds=data.background_kinds,
+            boxes=data.boxes,
         )
     if data.drawn_per_type:
         types = [name for name in airframe_types() if f"type:{name}" in taxonomy]
@@ -127,6 +142,56 @@ def relabel(
         else:
             outside.append(sample)
     return kept, outside
+
+
+def with_boxes(
+    corpus: Corpus,
+    config: Config,
+    boxes_of: Callable[[Sample], tuple[Box, ...]],
+    path: Path,
+    progress: Callable[[list[Sample]], Iterable[Sample]],
+) -> Corpus:
+    """The corpus with the boxes that training and calibration look at, `boxes_of` a picture.
+
+    Train samples keep boxes that they have; val and calibration do without, as inference has to.
+    Cut-outs need none, test pictures are not opened. Boxes found are kept at `path` as
+    `path,box`, and read from there where a run goes on.
+    """
+    known = _read_boxes(path)
+    wanted = [
+        s
+        for s in corpus.samples
+        if s.split != "test"
+        and s.kind not in config.data.cutout_kinds
+        and not (s.split == "train" and s.boxes)
+    ]
+    with path.open("a", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        if not known:
+            writer.writerow(("path", "box"))
+        for sample in progress([s for s in wanted if s.key not in known]):
+            known[sample.key] = boxes_of(sample)
+            said = ";".join(" ".join(f"{edge:.4f}" for edge in box) for box in known[sample.key])
+            writer.writerow((sample.key, said))
+    chosen = {id(s) for s in wanted}
+    samples = [replace(s, boxes=known[s.key]) if id(s) in chosen else s for s in corpus.samples]
+    return replace(corpus, samples=tuple(samples))
+
+
+def _read_boxes(path: Path) -> dict[str, tuple[Box, ...]]:
+    if not path.exists():
+        return {}
+    known: dict[str, tuple[Box, ...]] = {}
+    with path.open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            boxes = [tuple(map(float, b.split())) for b in row["box"].split(";") if b]
+            known[row["path"]] = tuple((b[0], b[1], b[2], b[3]) for b in boxes)
+    return known
+
+
+def without_boxes(corpus: Corpus) -> Corpus:
+    """The corpus for a classifier that looks at whole frames."""
+    return replace(corpus, samples=tuple(replace(s, boxes=()) for s in corpus.samples))
 
 
 def allowed_matrix(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,9 @@ class Calibration:
 
     `temperature` divides the logits; `scores` give the conformal set at any coverage; `coverage`
     and `confidence` in (0, 1) are the defaults; `counts` are the samples of each kind behind it.
+    `absence` is the unknown score from which on a frame in which nothing was located holds no
+    aircraft, None where nothing without aircraft was seen; `frame_correlation` in [0, 1] is what
+    `airframe.tracks.pool` takes, 1 where it was not measured: frames then add no certainty.
     """
 
     temperature: float
@@ -26,10 +29,14 @@ class Calibration:
     coverage: float
     confidence: float
     counts: Mapping[str, int]
+    absence: float | None = None
+    frame_correlation: float = 1.0
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.temperature) and self.temperature > 0):
             raise ValueError(f"temperature must be a positive number, got {self.temperature}")
+        if not 0 <= self.frame_correlation <= 1:
+            raise ValueError(f"frame_correlation is {self.frame_correlation}, outside 0..1")
         for name in ("coverage", "confidence"):
             if not 0 < getattr(self, name) < 1:
                 said = f"{name} must lie strictly between 0 and 1"
@@ -77,6 +84,8 @@ class Calibration:
             "coverage": self.coverage,
             "confidence": self.confidence,
             "counts": dict(self.counts),
+            "absence": self.absence,
+            "frame_correlation": self.frame_correlation,
         }
 
     @classmethod
@@ -89,6 +98,8 @@ class Calibration:
                 float(raw["coverage"]),
                 float(raw["confidence"]),
                 dict(raw["counts"]),
+                None if raw["absence"] is None else float(raw["absence"]),
+                float(raw["frame_correlation"]),
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"the calibration is incomplete: {error!r}") from error
@@ -96,7 +107,7 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Verdict:
-    """`status` is the rank of the answer or `unknown`; `node` and `probability` are None then."""
+    """`status` is the rank of the answer, `unknown` or `no_aircraft`: then the rest is None."""
 
     status: str
     node: str | None
@@ -133,6 +144,43 @@ def decide(
             reason = _answer_reason(node, probability, probs, taxonomy, classes)
             return Verdict(rank, node, probability, reason)
     return Verdict("unknown", None, None, _unknown_reason(probs, taxonomy, classes, confidence))
+
+
+def decide_unlocated(
+    probs: Floats,
+    taxonomy: Taxonomy,
+    classes: tuple[str, ...],
+    confidence: float,
+    unknown_score: float,
+    absence: float | None,
+) -> Verdict:
+    """The verdict on a whole frame in which the localizer found nothing.
+
+    It may still hold an aircraft that fills the frame, so the whole frame is tried; but at an
+    unknown score of `absence` or more it looks like the pictures without aircraft that were
+    calibrated on. Without such pictures nothing can be told, and the answer is `unknown`.
+    """
+    if absence is None:
+        said = "No aircraft was located, and this checkpoint cannot judge a frame without one."
+        return Verdict("unknown", None, None, said)
+    if unknown_score >= absence:
+        said = "No aircraft was located, and the whole frame gives no sign of one either."
+        return Verdict("no_aircraft", None, None, said)
+    verdict = decide(probs, taxonomy, classes, confidence)
+    said = f"{verdict.reason} No aircraft was located: this is read from the whole frame."
+    return replace(verdict, reason=said)
+
+
+def fit_absence(unknown_scores: Reals, false_alarm: float) -> float:
+    """The `absence` at which at most `false_alarm` of frames without aircraft pass for one.
+
+    `unknown_scores` (n,) are of such frames in which nothing was located. The bound is conformal:
+    the floor((n + 1) false_alarm)-th smallest, so that it holds for the next such frame too; below
+    every score where n is too small for it.
+    """
+    scores = np.sort(np.asarray(unknown_scores, np.float64))
+    rank = int(np.floor((len(scores) + 1) * false_alarm + 1e-9))
+    return float(scores[rank - 1]) if rank >= 1 else float(scores[0])
 
 
 def _answer_reason(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from airframe import metrics
 from airframe.calibration import Bools, Floats, Reals
 from airframe.corpus import ancestor_index
-from airframe.decision import Calibration, decide
+from airframe.decision import Calibration, decide, decide_unlocated
 from airframe.metrics import Estimate, bootstrap
 from data.manifest import Sample
 from data.taxonomy import Taxonomy
@@ -44,10 +44,18 @@ class Evaluated:
         taxonomy: Taxonomy,
         classes: tuple[str, ...],
         coverage: float | None = None,
+        missed: Bools | None = None,
     ) -> Evaluated:
-        """Calibrate and decide as the predictor does."""
+        """Calibrate and decide as the predictor does; `missed` (N,): nothing was located there."""
         probs = calibration.probs(logits)
-        verdicts = tuple(decide(p, taxonomy, classes, calibration.confidence).node for p in probs)
+        absent = np.zeros(len(probs), np.bool_) if missed is None else missed
+        asked, absence = calibration.confidence, calibration.absence
+        verdicts = tuple(
+            decide_unlocated(p, taxonomy, classes, asked, float(-row.max()), absence).node
+            if gone
+            else decide(p, taxonomy, classes, asked).node
+            for p, row, gone in zip(probs, logits, absent, strict=True)
+        )
         family_of, _ = ancestor_index(taxonomy, classes, "family")
         sets = calibration.sets(probs, coverage)
         return cls(tuple(samples), probs, sets, allowed, family_of, verdicts, taxonomy, classes)

@@ -11,13 +11,19 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from airframe.calibration import Floats, Reals
-from airframe.decision import Calibration, Verdict, decide
+from airframe.decision import Calibration, Verdict, decide, decide_unlocated
+from airframe.looking import Sighting, checked_box, sightings
 from data.images import Still
 from data.transforms import eval_transform
-from models.checkpoint import Checkpoint, CheckpointError, load_checkpoint
+from models.card import CheckpointError
+from models.checkpoint import LOCALIZER, Checkpoint, load_checkpoint
+from models.classifier import Output
+from models.localizer import Localizer, load_localizer
 
+_CHUNK = 8  # views in one pass: of twelve aircraft in each of eight stills not all fit at once
 RELEASE = Path(__file__).parent.parent / "models" / "release"
 
 
@@ -43,11 +49,13 @@ class Settings:
 
 @dataclass(frozen=True)
 class Prediction:
-    """The answer for one still: `probs` (C,) calibrated, the set (names), the verdict, the doubt.
+    """The answer for one aircraft: `probs` (C,) calibrated, the set (names), verdict and doubt.
 
-    `entropy` in bits; `unknown_score` is minus the largest logit: higher is more foreign.
+    `sighting` is where it was looked for. `entropy` in bits; `unknown_score` is minus the largest
+    logit: higher is more foreign.
     """
 
+    sighting: Sighting
     probs: Floats
     prediction_set: tuple[str, ...]
     coverage: float
@@ -57,7 +65,7 @@ class Prediction:
 
 
 class Predictor:
-    """A loaded checkpoint, ready to answer.
+    """A loaded checkpoint with its localizer, ready to answer.
 
     Raises CheckpointError where the folder holds none that can be trusted, or the device is not
     there.
@@ -70,47 +78,100 @@ class Predictor:
         except ValueError as error:
             raise CheckpointError(f"checkpoint {folder}: {error}") from error
         self.device = _device(device)
-        self._classifier = classifier.to(self.device).to(memory_format=torch.channels_last)
+        self.classifier = classifier.to(self.device).to(memory_format=torch.channels_last)
+        self.localizer: Localizer | None = None
+        if self.checkpoint.localizer is not None:
+            self.localizer = load_localizer(folder / LOCALIZER, self.device)
+            if self.localizer.card.sha256 != self.checkpoint.localizer:
+                raise CheckpointError(
+                    f"checkpoint {folder}: {LOCALIZER}/ is not the localizer that it was "
+                    "calibrated with; copy the checkpoint again"
+                )
 
     @property
     def classes(self) -> tuple[str, ...]:
         """The types that can be answered, in the order of the probabilities."""
         return self.checkpoint.classes
 
+    def look(self, still: Still, box: Sequence[float] | None = None) -> list[Sighting]:
+        """Where to look in a still: at `box` alone where a user gives one, in its pixels.
+
+        Raises BoxError for a box outside the still or without area.
+        """
+        if box is not None:
+            return [Sighting(checked_box(box, still.width, still.height))]
+        return sightings(still.rgb, self.localizer)
+
     @torch.no_grad()
-    def logits(self, stills: Sequence[Still]) -> Reals:
-        """Logits (N, C) of N stills, in float32."""
+    def outputs(self, views: Sequence[tuple[Still, Sighting]]) -> tuple[Reals, NDArray[np.float32]]:
+        """Logits (N, C) and features (N, D) of N views, in float32."""
         spec = self.checkpoint.spec
-        batch = torch.stack([eval_transform(still.rgb, spec) for still in stills])
-        batch = batch.to(self.device).contiguous(memory_format=torch.channels_last)
-        logits: Reals = self._classifier(batch).logits.float().cpu().numpy()
-        return logits
+        rows: list[Output] = []
+        for start in range(0, len(views), _CHUNK):
+            part = views[start : start + _CHUNK]
+            batch = torch.stack([eval_transform(still.rgb, spec, s.box) for still, s in part])
+            batch = batch.to(self.device).contiguous(memory_format=torch.channels_last)
+            rows.append(self.classifier(batch))
+        logits, features = (
+            torch.cat([row[i].float().cpu() for row in rows]).numpy() for i in range(2)
+        )
+        return logits, features
 
     def predict(
-        self, stills: Sequence[Still], settings: Settings | None = None
-    ) -> list[Prediction]:
-        """One Prediction a still, in order; each the same whatever else is in the batch."""
+        self,
+        stills: Sequence[Still],
+        settings: Settings | None = None,
+        box: Sequence[float] | None = None,
+    ) -> list[list[Prediction]]:
+        """For each still one Prediction an aircraft, the largest first, and always at least one.
+
+        What stands beside a still in the batch changes nothing. `box` is a user's own, for every
+        still; BoxError as in `look`.
+        """
         if not stills:
             return []
-        return self.predict_logits(self.logits(stills), settings)
+        seen = [self.look(still, box) for still in stills]
+        logits, _ = self.outputs(
+            [(f, s) for f, mine in zip(stills, seen, strict=True) for s in mine]
+        )
+        answers = iter(self.predict_logits(logits, [s for mine in seen for s in mine], settings))
+        return [[next(answers) for _ in mine] for mine in seen]
 
-    def predict_logits(self, logits: Reals, settings: Settings | None = None) -> list[Prediction]:
-        """The same from logits (N, C) computed before: calibration and decision only."""
+    def predict_logits(
+        self,
+        logits: Reals,
+        seen: Sequence[Sighting],
+        settings: Settings | None = None,
+        unknown_scores: Reals | None = None,
+    ) -> list[Prediction]:
+        """The same from logits (N, C) computed before: calibration and decision only.
+
+        `unknown_scores` (N,) are given where the rows are pooled and their height says nothing.
+        """
         settings = settings or Settings()
         probs = self.calibration.probs(logits)
         sets = self.calibration.sets(probs, settings.coverage)
         confidence = settings.confidence or self.calibration.confidence
-        return [
-            Prediction(
-                probs=p,
-                prediction_set=tuple(self.classes[i] for i in np.argsort(-p) if members[i]),
-                coverage=settings.coverage or self.calibration.coverage,
-                verdict=decide(p, self.checkpoint.taxonomy, self.classes, confidence),
-                entropy=float(-(p * np.log2(np.clip(p, 1e-12, 1))).sum()),
-                unknown_score=float(-row.max()),
+        taxonomy, absence = self.checkpoint.taxonomy, self.calibration.absence
+        scores = -logits.max(axis=1) if unknown_scores is None else unknown_scores
+        predictions = []
+        for p, members, score, sighting in zip(probs, sets, scores.tolist(), seen, strict=True):
+            if sighting.missed:
+                verdict = decide_unlocated(p, taxonomy, self.classes, confidence, score, absence)
+            else:
+                verdict = decide(p, taxonomy, self.classes, confidence)
+            predictions.append(
+                Prediction(
+                    sighting=sighting,
+                    probs=p,
+                    prediction_set=tuple(self.classes[i] for i in np.argsort(-p) if members[i]),
+                    coverage=settings.coverage or self.calibration.coverage,
+                    verdict=verdict,
+                    entropy=float(-(p * np.log2(np.clip(p, 1e-12, 1))).sum()),
+                    unknown_score=score,
+                )
             )
-            for p, members, row in zip(probs, sets, logits, strict=True)
-        ]
+        return predictions
 
     def fingerprint(self, settings: Settings) -> str:
         """SHA-256 of all that decides an answer besides the picture."""

@@ -1,4 +1,4 @@
-"""The record: one still's answer as JSON (schema airframe.record/1), and the same flattened to CSV.
+"""The record: the answer for one aircraft as JSON (schema airframe.record/1), or flat as CSV.
 
 `entropy` is in bits over the types; `unknown_score` is minus the largest logit. What this version
 does not measure (mutual information, the unknown's p-value, quality) and was not asked (operators)
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 import airframe
+from airframe.looking import Sighting
 from airframe.predictor import Prediction, Predictor, Settings, describe
 from data.images import Still, StillError
 
@@ -25,10 +26,20 @@ DIGITS = 6
 
 
 def answer_record(
-    still: Still, prediction: Prediction, predictor: Predictor, settings: Settings
+    still: Still,
+    prediction: Prediction,
+    predictor: Predictor,
+    settings: Settings,
+    *,
+    frame: dict[str, Any] | None = None,
+    track: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The record of an answered still."""
+    """The record of one aircraft in a still, or in a clip's `frame` (index, time_s).
+
+    `track` says which aircraft of a clip this is, or sums up what was seen of it.
+    """
     verdict, taxonomy = prediction.verdict, predictor.checkpoint.taxonomy
+    named = verdict.status != "no_aircraft"
     answer = None
     if verdict.node is not None and verdict.probability is not None:
         node = taxonomy[verdict.node]
@@ -38,6 +49,7 @@ def answer_record(
             "label": node.label,
             "probability": _rounded(verdict.probability),
         }
+    types = list(prediction.prediction_set)
     return {
         "schema": SCHEMA,
         "source": {
@@ -48,15 +60,12 @@ def answer_record(
             "height": still.height,
             "format": still.format,
             "captured": still.captured,
-            "frame": None,
+            "frame": frame,
         },
         "status": verdict.status,
         "answer": answer,
-        "candidates": _candidates(prediction, predictor, settings.top_k),
-        "prediction_set": {
-            "coverage": prediction.coverage,
-            "types": list(prediction.prediction_set),
-        },
+        "candidates": _candidates(prediction, predictor, settings.top_k) if named else None,
+        "prediction_set": {"coverage": prediction.coverage, "types": types} if named else None,
         "uncertainty": {
             "entropy": _rounded(prediction.entropy),
             "mutual_information": None,
@@ -64,9 +73,32 @@ def answer_record(
             "unknown_p_value": None,
             "quality": None,
         },
-        "box": None,
+        "box": _box(prediction.sighting),
+        "located": _located(prediction.sighting),
+        "track": track,
         "operators": None,
         "reason": verdict.reason,
+        **_common(predictor, settings),
+        "failure": None,
+    }
+
+
+def empty_record(
+    still: Still, reason: str, predictor: Predictor, settings: Settings
+) -> dict[str, Any]:
+    """The record of a clip in which no frame holds an aircraft."""
+    source = {
+        k: getattr(still, k) for k in ("path", "sha256", "bytes", "width", "height", "format")
+    }
+    return {
+        "schema": SCHEMA,
+        "source": {**source, "captured": still.captured, "frame": None},
+        "status": "no_aircraft",
+        **dict.fromkeys(("answer", "candidates", "prediction_set", "uncertainty", "box")),
+        "located": {"by": None, "score": None},
+        "track": None,
+        "operators": None,
+        "reason": reason,
         **_common(predictor, settings),
         "failure": None,
     }
@@ -88,6 +120,8 @@ def failure_record(
         "prediction_set": None,
         "uncertainty": None,
         "box": None,
+        "located": None,
+        "track": None,
         "operators": None,
         "reason": error.message,
         **_common(predictor, settings),
@@ -142,6 +176,8 @@ def _shape() -> dict[str, tuple[str, ...] | None]:
             "quality",
         ),
         "box": None,
+        "located": ("by", "score"),
+        "track": ("id", "frames", "effective_frames", "first_s", "last_s", "carried_by"),
         "operators": ("theatre", "consistent_with", "decisive", "note", "sources"),
         "reason": None,
         "model": ("name", "version", "sha256", "engine"),
@@ -174,6 +210,19 @@ def _candidates(prediction: Prediction, predictor: Predictor, top_k: int) -> lis
     ]
 
 
+def _box(sighting: Sighting) -> list[float] | None:
+    return None if sighting.box is None else [round(edge, 1) for edge in sighting.box]
+
+
+def _located(sighting: Sighting) -> dict[str, Any]:
+    """Who said where to look: `localizer` with its score, `user`, or null for the whole frame."""
+    if sighting.box is None:
+        return {"by": None, "score": None}
+    if sighting.score is None:
+        return {"by": "user", "score": None}
+    return {"by": "localizer", "score": _rounded(sighting.score)}
+
+
 def _common(predictor: Predictor, settings: Settings) -> dict[str, Any]:
     return {
         "model": describe(predictor.checkpoint),
@@ -188,7 +237,7 @@ def _common(predictor: Predictor, settings: Settings) -> dict[str, Any]:
 @cache
 def library_versions() -> dict[str, str]:
     """What an answer depends on besides the checkpoint."""
-    names = ("torch", "torchvision", "numpy", "pillow")
+    names = ("torch", "torchvision", "numpy", "pillow", "av")
     return {
         "airframe": airframe.__version__,
         "python": platform.python_version(),

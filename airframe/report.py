@@ -50,6 +50,73 @@ def types_table(report: dict[str, Any]) -> Table:
     return table
 
 
+def background_lines(report: dict[str, Any]) -> list[str]:
+    """What was left out, and how often pictures that show nothing of the taxonomy were answered."""
+    lines = [f"{report['outside']} samples of types that the checkpoint does not know left out"]
+    for kind, figures in report["background"].items():
+        answered = figures["answered"]
+        lines.append(
+            f"{kind}: no aircraft of the taxonomy, yet answered {answered['value']:.3f} "
+            f"[{answered['low']:.2f}, {answered['high']:.2f}] (n={answered['n']})"
+        )
+    return lines
+
+
+def clips_table(report: dict[str, Any]) -> Table:
+    """One row a way of pooling and kind: what a clip's stated probabilities are worth."""
+    title = (
+        f"clips of {report['frames']} frames, {report['split']}; "
+        f"frame correlation {report['frame_correlation']:.3f}"
+    )
+    table = Table(title=title, title_justify="left")
+    shown = ("type_top1", "family_top1", "nll", "type_ece", "coverage", "answer_rate")
+    for name in ("pooling", "kind", "n", *(NAMES[key] for key in shown), "answers right"):
+        table.add_column(name, justify="left" if name in ("pooling", "kind") else "right")
+    for pooling, kinds in report["poolings"].items():
+        for kind, figures in kinds.items():
+            cells = [_cell(figures.get(key)) for key in (*shown, "answers_right")]
+            table.add_row(pooling, kind, str(figures["family_top1"]["n"]), *cells)
+        table.add_section()
+    return table
+
+
+def looks_table(reports: list[dict[str, Any]]) -> Table:
+    """Accuracy by where it looked: a row a look, columns by kind and by size of the aircraft."""
+    table = Table(title="family top-1 / type top-1 by where it looked", title_justify="left")
+    table.add_column("look")
+    kinds = list(reports[0]["kinds"])
+    sizes = list(reports[0]["sizes"])
+    for kind in kinds:
+        table.add_column(f"{kind} (n={reports[0]['kinds'][kind]['family_top1']['n']})")
+    for size in sizes:
+        table.add_column(f"{size} (n={reports[0]['sizes'][size]['family_top1']['n']})")
+    for report in reports:
+        parts = [report["kinds"][kind] for kind in kinds] + [report["sizes"][s] for s in sizes]
+        cells = [f"{_cell(p['family_top1'])}\n{_cell(p.get('type_top1'))}" for p in parts]
+        table.add_row(report["look"], *cells)
+    return table
+
+
+def localizer_table(report: dict[str, Any]) -> Table:
+    """One row a kind of picture and size of aircraft: AP50, recall at one false box a picture."""
+    title = f"localizer {report['localizer']['sha256'][:12]}: {report['split']}"
+    table = Table(title=title, title_justify="left")
+    for column in ("kind", "size", "boxes", "AP50", "recall at 1 false a picture"):
+        table.add_column(column, justify="left" if column in ("kind", "size") else "right")
+    table.add_column("at the threshold", justify="right")
+    for kind, figures in report["kinds"].items():
+        recall = figures["recall_at_threshold"]
+        at = f"{figures['false_boxes_a_picture']:.3f} false a picture"
+        at = at if recall is None else f"recall {recall:.3f}, {at}"
+        sizes = figures["sizes"] or {"–": {"ap50": None, "recall": None}}
+        for name, row in sizes.items():
+            n = row["ap50"]["n"] if row["ap50"] else 0
+            cells = _cell(row["ap50"]), _cell(row["recall"])
+            table.add_row(kind, name, str(n), *cells, at if name in ("all", "–") else "")
+        table.add_section()
+    return table
+
+
 def records_table(records: list[dict[str, Any]]) -> Table:
     """One row a still: file, answer, probability, prediction set."""
     table = Table(show_lines=False)
@@ -61,7 +128,7 @@ def records_table(records: list[dict[str, Any]]) -> Table:
     table.add_column(f"prediction set{promise}", overflow="fold", ratio=5)
     for record in records:
         table.add_row(
-            Text(record["source"]["path"]),
+            Text(_place(record)),
             Text(_answer(record)),
             f"{record['answer']['probability']:.0%}" if record["answer"] else "–",
             Text(_set(record)),
@@ -69,9 +136,22 @@ def records_table(records: list[dict[str, Any]]) -> Table:
     return table
 
 
+def _place(record: dict[str, Any]) -> str:
+    """The file, the time in a clip, and which of its aircraft."""
+    frame, track = record["source"]["frame"], record["track"]
+    said = record["source"]["path"]
+    if frame:
+        said += f" at {frame['time_s']:g} s"
+    elif track:
+        said += f" {track['first_s']:g} to {track['last_s']:g} s"
+    return f"{said}, aircraft {track['id']}" if track else said
+
+
 def _answer(record: dict[str, Any]) -> str:
     if record["failure"]:
         return f"failed: {record['failure']['code']}"
+    if record["status"] == "no_aircraft":
+        return "no aircraft"
     if not record["answer"]:
         return "unknown"
     rank = "" if record["status"] == "type" else f" ({record['status']})"

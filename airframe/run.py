@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import platform
-import subprocess
 from collections import Counter
-from datetime import UTC, datetime
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from rich.console import Console
+from rich.progress import track
 
 import airframe
+from airframe.clip_calibration import fit_frames
 from airframe.config import Config, dump_config
-from airframe.corpus import Corpus, allowed_matrix, build_corpus
-from airframe.decision import Calibration
+from airframe.corpus import Corpus, allowed_matrix, build_corpus, with_boxes, without_boxes
+from airframe.decision import Calibration, fit_absence
 from airframe.evaluation import Evaluated, evaluate
+from airframe.looking import found_boxes
 from airframe.plots import plot_confusion, plot_curves, plot_reliability
-from airframe.record import library_versions
+from airframe.provenance import provenance
 from airframe.report import figures_table
 from airframe.training import cached_logits, fit, released_spec
+from data.manifest import Sample
 from data.splits import write_splits
-from models.checkpoint import WEIGHTS, Checkpoint, save_checkpoint
+from models.checkpoint import LOCALIZER, Checkpoint, save_checkpoint
 from models.classifier import Classifier
+from models.localizer import Localizer, load_localizer, save_localizer
 from models.weights import round_weights
 
 
@@ -51,11 +55,24 @@ def train_run(config: Config, console: Console, *, resume: bool = False) -> Path
     run.mkdir(parents=True, exist_ok=True)
     (run / "config.yaml").write_text(dump_config(config), "utf-8")
     write_splits([*corpus.samples, *corpus.outside], run / "splits.csv")
+    localizer = _localizer(config)
+    if localizer is None:
+        corpus = without_boxes(corpus)
+    else:
+        corpus = with_boxes(
+            corpus,
+            config,
+            lambda sample: found_boxes(sample, localizer),
+            run / "boxes.csv",
+            lambda todo: track(todo, "looking for aircraft", console=console, transient=True),
+        )
     classifier = fit(corpus, config, run, resume=resume)
     round_weights(classifier)
-    calibration, evaluated = _calibrate(classifier, corpus, config, run)
+    calibration, evaluated = _calibrate(classifier, localizer, corpus, config, run)
     figures = evaluate(evaluated)
-    checkpoint = _save(run / "checkpoint", classifier, corpus, config, calibration, figures)
+    checkpoint = _save(
+        run / "checkpoint", classifier, localizer, corpus, config, calibration, figures
+    )
     plot_curves(run / "metrics.csv", run / "curves.png")
     plot_confusion(evaluated, run / "confusion.png", f"{config.name}: families, val")
     plot_reliability(evaluated, run / "reliability.png", f"{config.name}: val")
@@ -67,6 +84,14 @@ def train_run(config: Config, console: Console, *, resume: bool = False) -> Path
         soft_wrap=True,
     )
     return run / "checkpoint"
+
+
+def _localizer(config: Config) -> Localizer | None:
+    folder = config.classifier.localizer
+    if folder is None:
+        return None
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return load_localizer(folder, device)
 
 
 def _announce(corpus: Corpus, config: Config, console: Console) -> None:
@@ -81,7 +106,11 @@ def _announce(corpus: Corpus, config: Config, console: Console) -> None:
 
 
 def _calibrate(
-    classifier: Classifier, corpus: Corpus, config: Config, run: Path
+    classifier: Classifier,
+    localizer: Localizer | None,
+    corpus: Corpus,
+    config: Config,
+    run: Path,
 ) -> tuple[Calibration, Evaluated]:
     """Fit on the calibration split's labelled samples; answer the val split with it."""
     cached: dict[str, NDArray[Any]] = {}
@@ -93,13 +122,21 @@ def _calibrate(
     samples = corpus.split("calibration")
     allowed = allowed_matrix(samples, corpus.taxonomy, corpus.classes)
     labelled = np.asarray(allowed.any(axis=1))
+    known = [s for s, has in zip(samples, labelled, strict=True) if has]
     calibration = Calibration.fit(
         cached["calibration"][labelled],
         allowed[labelled],
-        [s.kind for s, known in zip(samples, labelled, strict=True) if known],
+        [s.kind for s in known],
         coverage=config.calibration.coverage,
         confidence=config.calibration.confidence,
     )
+    if localizer is not None:
+        calibration = replace(calibration, absence=_absence(cached["calibration"], samples, config))
+        if config.calibration.track_frames:
+            correlation = fit_frames(
+                classifier, localizer, known, allowed[labelled], calibration, config
+            )
+            calibration = replace(calibration, frame_correlation=correlation)
     val = corpus.split("val")
     evaluated = Evaluated.answer(
         val,
@@ -108,13 +145,32 @@ def _calibrate(
         calibration,
         corpus.taxonomy,
         corpus.classes,
+        missed=_missed(val, localizer),
     )
     return calibration, evaluated
+
+
+def _missed(samples: Sequence[Sample], localizer: Localizer | None) -> NDArray[np.bool_]:
+    """Where a localizer looked and found nothing (N,)."""
+    return np.array([localizer is not None and not s.boxes for s in samples], np.bool_)
+
+
+def _absence(
+    logits: NDArray[np.float32], samples: Sequence[Sample], config: Config
+) -> float | None:
+    """See `airframe.decision.fit_absence`; None without a picture that has no aircraft."""
+    empty = [
+        i for i, s in enumerate(samples) if s.kind in config.data.backdrop_kinds and not s.boxes
+    ]
+    if not empty:
+        return None
+    return fit_absence(-logits[empty].max(axis=1), config.calibration.false_alarm)
 
 
 def _save(
     folder: Path,
     classifier: Classifier,
+    localizer: Localizer | None,
     corpus: Corpus,
     config: Config,
     calibration: Calibration,
@@ -123,51 +179,17 @@ def _save(
     checkpoint = Checkpoint(
         name=config.name,
         version=airframe.__version__,
-        backbone=config.model.backbone,
+        backbone=config.classifier.backbone,
         classes=corpus.classes,
         taxonomy=corpus.taxonomy,
         spec=released_spec(config),
+        localizer=None if localizer is None else localizer.card.sha256,
         calibration=calibration.to_dict(),
         metrics={"split": "val", **figures},
-        provenance=_provenance(corpus, config),
+        provenance=provenance(config, corpus.samples),
     )
     saved = save_checkpoint(folder, classifier, checkpoint)
+    if localizer is not None:
+        save_localizer(folder / LOCALIZER, localizer.card, localizer.detector)
     (folder.parent / "val.json").write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
     return saved
-
-
-def _provenance(corpus: Corpus, config: Config) -> dict[str, Any]:
-    """Where the checkpoint comes from: data, code, settings, when. No path of a machine."""
-    manifest = config.data.manifest
-    samples = Counter(f"{s.split}/{s.kind}" for s in corpus.samples)
-    settings = config.model_dump(mode="json", exclude={"run": True, "data": {"manifest", "root"}})
-    weights = config.model.weights
-    if weights not in (None, "imagenet"):
-        first = Path(str(weights))
-        settings["model"]["weights"] = first.name
-        file = first / WEIGHTS if first.is_dir() else first
-        settings["model"]["weights_sha256"] = _sha256(file)
-    return {
-        "manifest_sha256": _sha256(manifest) if manifest else None,
-        "samples": dict(sorted(samples.items())),
-        "config": settings,
-        "code": _commit(),
-        "versions": library_versions(),
-        "machine": platform.machine(),
-        "created_utc": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _commit() -> str | None:
-    """The code's git commit, with `+` where files differ from it; None outside a checkout."""
-    try:
-        here = Path(__file__).parent
-        asked = ("git", "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*")
-        done = subprocess.run(asked, cwd=here, capture_output=True, text=True, timeout=10)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() or None

@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import logging
 import warnings
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lightning.pytorch as pl
 import numpy as np
@@ -63,7 +64,7 @@ class Trainee(pl.LightningModule):
     def on_train_epoch_start(self) -> None:
         # Stages that never learn also keep their batch statistics; nothing is stored for them, so
         # a deep backbone costs little more than its forward pass.
-        for stage in list(self.classifier.trunk.children())[: self.config.model.frozen_stages]:
+        for stage in list(self.classifier.trunk.children())[: self.config.classifier.frozen_stages]:
             stage.requires_grad_(False).eval()
 
     def training_step(self, batch: Item, _: int) -> Tensor:
@@ -95,29 +96,32 @@ class Trainee(pl.LightningModule):
         return everyone.flatten(0, 1)
 
     def configure_optimizers(self) -> Any:
-        train = self.config.train
-        optimizer = torch.optim.AdamW(
-            _parameter_groups(self.classifier, train), weight_decay=train.weight_decay
-        )
-        steps = int(self.trainer.estimated_stepping_batches)
-        schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: learning_rate_scale(step, steps, train.warmup)
-        )
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
-        }
+        return optimisation(self.classifier, self.classifier.trunk, self.config.train, self.trainer)
 
 
-def _parameter_groups(classifier: Classifier, train: TrainConfig) -> list[dict[str, Any]]:
-    """Trunk and head apart, each with its vectors (norms, biases) free of weight decay."""
+def optimisation(
+    network: nn.Module, trunk: nn.Module, train: TrainConfig, trainer: pl.Trainer
+) -> dict[str, Any]:
+    """AdamW and its schedule, as Lightning takes them.
+
+    The pretrained `trunk` learns at its own rate; vectors (norms, biases) are free of weight decay.
+    """
     groups: list[dict[str, Any]] = []
-    trunk = {id(p) for p in classifier.trunk.parameters()}
+    inside = {id(p) for p in trunk.parameters()}
     for in_trunk, lr in ((True, train.lr * train.trunk_lr_scale), (False, train.lr)):
-        mine = [p for p in classifier.parameters() if (id(p) in trunk) == in_trunk]
+        mine = [p for p in network.parameters() if (id(p) in inside) == in_trunk]
         groups.append({"params": [p for p in mine if p.ndim > 1], "lr": lr})
         groups.append({"params": [p for p in mine if p.ndim <= 1], "lr": lr, "weight_decay": 0.0})
-    return [group for group in groups if group["params"]]
+    groups = [group for group in groups if group["params"]]
+    optimizer = torch.optim.AdamW(groups, weight_decay=train.weight_decay)
+    steps = int(trainer.estimated_stepping_batches)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: learning_rate_scale(step, steps, train.warmup)
+    )
+    return {
+        "optimizer": optimizer,
+        "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+    }
 
 
 def labelled_val(corpus: Corpus) -> list[Sample]:
@@ -127,9 +131,12 @@ def labelled_val(corpus: Corpus) -> list[Sample]:
 
 def input_spec(config: Config) -> InputSpec:
     """The backbone's own input size, unless the config gives another."""
-    default = backbone(config.model.backbone).spec
-    height, width = config.model.height or default.height, config.model.width or default.width
-    return InputSpec(height, width, default.mean, default.std)
+    default = backbone(config.classifier.backbone).spec
+    height, width = (
+        config.classifier.height or default.height,
+        config.classifier.width or default.width,
+    )
+    return InputSpec(height, width, config.classifier.margin, default.mean, default.std)
 
 
 def released_spec(config: Config) -> InputSpec:
@@ -137,7 +144,7 @@ def released_spec(config: Config) -> InputSpec:
     trained = input_spec(config)
     height = config.calibration.height or trained.height
     width = config.calibration.width or trained.width
-    return InputSpec(height, width, trained.mean, trained.std)
+    return replace(trained, height=height, width=width)
 
 
 def loaders(corpus: Corpus, config: Config, spec: InputSpec) -> tuple[Any, Any]:
@@ -185,8 +192,7 @@ def fit(corpus: Corpus, config: Config, run: Path, *, resume: bool = False) -> C
     spec = input_spec(config)
     classifier = _first_classifier(config, corpus)
     trainee = Trainee(classifier, corpus, config)
-    best = ModelCheckpoint(run / "lightning", "best", monitor="val/nll")
-    trainer = _trainer(config, run, best)
+    trainer, best = make_trainer(config.train, run, "val/nll")
     train_loader, val_loader = loaders(corpus, config, spec)
     last = run / "lightning" / "last.ckpt"
     going_on = resume and last.exists()
@@ -202,27 +208,30 @@ def fit(corpus: Corpus, config: Config, run: Path, *, resume: bool = False) -> C
 
 def _first_classifier(config: Config, corpus: Corpus) -> Classifier:
     """The classifier as training finds it: random, on a backbone, or from our own checkpoint."""
-    weights = config.model.weights
+    weights = config.classifier.weights
     own = Path(weights) if weights and Path(weights).is_dir() else None
     classifier = build_classifier(
-        config.model.backbone,
+        config.classifier.backbone,
         len(corpus.classes),
         weights=None if own else weights,
-        dropout=config.model.dropout,
+        dropout=config.classifier.dropout,
     )
     if own:
-        start_from(own, classifier, config.model.backbone, corpus.classes)
+        start_from(own, classifier, config.classifier.backbone, corpus.classes)
     return classifier.to(memory_format=torch.channels_last)
 
 
-def _trainer(config: Config, run: Path, best: ModelCheckpoint) -> pl.Trainer:
-    train = config.train
+def make_trainer(
+    train: TrainConfig, run: Path, monitor: str, mode: Literal["min", "max"] = "min"
+) -> tuple[pl.Trainer, ModelCheckpoint]:
+    """A trainer that keeps, stops by and averages as configured, and the keeper of the best."""
+    best = ModelCheckpoint(run / "lightning", "best", monitor=monitor, mode=mode)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     # What Lightning warns of here is as it should be: few cores, a run folder that holds the config
     # already, and its own deprecated import.
     for known in ("num_workers", "many workers", "exists and is not empty", "LeafSpec"):
         warnings.filterwarnings("ignore", message=f".*{known}.*")
-    return pl.Trainer(
+    trainer = pl.Trainer(
         accelerator=train.accelerator,
         devices=train.devices,
         precision=train.precision,
@@ -234,13 +243,14 @@ def _trainer(config: Config, run: Path, best: ModelCheckpoint) -> pl.Trainer:
             best,
             ModelCheckpoint(run / "lightning", "last", save_top_k=1),
             EpochLog(run / "metrics.csv"),
-            EarlyStopping("val/nll", patience=train.patience),
+            EarlyStopping(monitor, mode=mode, patience=train.patience),
             EMAWeightAveraging(decay=train.ema_decay),
         ],
         num_sanity_val_steps=0,
         log_every_n_steps=1,
         enable_model_summary=False,
     )
+    return trainer, best
 
 
 @torch.no_grad()

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from airframe.predictor import Predictor, Settings
 from airframe.record import answer_record, failure_record
@@ -27,22 +27,23 @@ MONO = [gr.themes.Font(name) for name in ("ui-monospace", "Consolas", "monospace
 Record = dict[str, Any]
 
 
-def answer_file(path: str, name: str, predictor: Predictor) -> tuple[Still | None, Record]:
-    """The record of the file at `path`, told under its own `name`; the still where it opened."""
+def answer_file(path: str, name: str, predictor: Predictor) -> tuple[Still | None, list[Record]]:
+    """The records of the file at `path`, one an aircraft, told under its own `name`; the still
+    where it opened."""
     settings = Settings()
     try:
         still = replace(open_still(path), path=name)
     except StillError as error:
         # The visitor knows the file by its name, not by the server's folders.
         told = StillError(error.code, error.message.replace(path, name))
-        return None, failure_record(name, told, predictor, settings)
+        return None, [failure_record(name, told, predictor, settings)]
     try:
-        prediction = predictor.predict([still], settings)[0]
+        predictions = predictor.predict([still], settings)[0]
     except Exception as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         told = StillError("inference_error", f"{name}: the network failed on it: {first}")
-        return still, failure_record(name, told, predictor, settings)
-    return still, answer_record(still, prediction, predictor, settings)
+        return still, [failure_record(name, told, predictor, settings)]
+    return still, [answer_record(still, one, predictor, settings) for one in predictions]
 
 
 def build_page(predictor: Predictor) -> gr.Blocks:
@@ -124,17 +125,32 @@ def _wire(
     upload.clear(on_clear, None, shown, api_visibility="private", queue=False)
 
 
-def _show(still: Still | None, record: Record) -> tuple[Any, ...]:
-    """Values of the preview, the answer and the record."""
-    picture = None
-    if still is not None:
-        picture = Image.fromarray(still.rgb)
-        picture.thumbnail(PREVIEW)
+def _show(still: Still | None, records: list[Record]) -> tuple[Any, ...]:
+    """Values of the preview, the answer and the record: an object, a list for several aircraft."""
+    picture = None if still is None else _preview(still, records)
     return (
         gr.Image(value=picture, visible=picture is not None),
-        words.answer_html(record),
-        record,
+        words.answers_html(records),
+        records[0] if len(records) == 1 else records,
     )
+
+
+def _preview(still: Still, records: list[Record]) -> Image.Image:
+    """The picture with the boxes that were looked at, numbered where there are several."""
+    picture = Image.fromarray(still.rgb)
+    picture.thumbnail(PREVIEW)
+    scale = picture.width / still.width
+    draw = ImageDraw.Draw(picture)
+    for number, record in enumerate(records, 1):
+        if not record["box"]:
+            continue
+        x0, y0, x1, y1 = (round(edge * scale) for edge in record["box"])
+        # Dark around light: it shows on sky and on ground, whatever colours a reader can tell.
+        draw.rectangle((x0, y0, x1, y1), outline="black", width=4)
+        draw.rectangle((x0 + 1, y0 + 1, x1 - 1, y1 - 1), outline="white", width=2)
+        if len(records) > 1:
+            draw.text((x0 + 6, y0 + 4), str(number), "white", None, stroke_width=2, stroke_fill=0)
+    return picture
 
 
 def serve_page(page: gr.Blocks, host: str, port: int) -> str:

@@ -135,6 +135,9 @@ def evidence(record: Record) -> list[tuple[str, str]]:
         size = f"{source['bytes'] / 1024:,.0f} KiB"
         shape = f"{source['width']} × {source['height']} px"
         rows += [("Picture", f"{source['format']}, {shape}, {size}"), ("SHA-256", source["sha256"])]
+    if record["box"]:
+        edges = ", ".join(f"{edge:.0f}" for edge in record["box"])
+        rows.append(("Looked at", f"box {edges} px (left, top, right, bottom)"))
     if source["captured"]:
         said = [source["captured"].get(key) for key in ("time", "make", "model")]
         rows.append(("The file says", ", ".join(part for part in said if part)))
@@ -165,6 +168,28 @@ def hint_html(formats: Sequence[str], max_bytes: int) -> str:
 def waiting_html() -> str:
     """The card before there is a picture."""
     return f'<section class="af-card af-waiting"><p>{escape(WAITING)}</p></section>'
+
+
+def answers_html(records: Sequence[Record]) -> str:
+    """The answer for the largest aircraft, with the others' in a line each above its details."""
+    first, *others = records
+    if not others:
+        return answer_html(first)
+    listed = "".join(f"<li>{escape(short(record))}</li>" for record in records)
+    return (
+        f'<section class="af-part af-several"><h3>{len(records)} aircraft found</h3>'
+        f"<ol>{listed}</ol>"
+        '<p class="af-small">Numbered by size. In full, the largest; the record has all.</p>'
+        f"</section>{answer_html(first)}"
+    )
+
+
+def short(record: Record) -> str:
+    """An answer in a few words: `Su-24 (Fencer), 91 %`."""
+    said = headline(record)
+    if record["answer"] is None:
+        return said.kicker
+    return f"{said.title}, {percent(record['answer']['probability'])}"
 
 
 def answer_html(record: Record) -> str:

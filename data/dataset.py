@@ -20,6 +20,7 @@ from data.transforms import (
     eval_transform,
     oversized,
     oversized_shape,
+    pixels,
     to_tensor,
     training_augmentation,
 )
@@ -37,7 +38,10 @@ class Item(NamedTuple):
 
 
 class EvalDataset(Dataset[Item]):
-    """Pictures as inference sees them. `allowed` is (N, C) bool; a row of False is background."""
+    """Pictures as inference sees them: a sample's first box, or the whole frame.
+
+    `allowed` is (N, C) bool; a row of False is background.
+    """
 
     def __init__(
         self, samples: Sequence[Sample], allowed: NDArray[np.bool_], spec: InputSpec
@@ -49,15 +53,18 @@ class EvalDataset(Dataset[Item]):
         return len(self.samples)
 
     def __getitem__(self, index: int) -> Item:
-        still = open_still(self.samples[index].path)
-        return Item(eval_transform(still.rgb, self.spec), self.allowed[index], index)
+        sample = self.samples[index]
+        rgb = open_still(sample.path).rgb
+        box = pixels(sample.boxes[0], rgb) if sample.boxes else None
+        return Item(eval_transform(rgb, self.spec, box), self.allowed[index], index)
 
 
 class TrainDataset(Dataset[Item]):
     """Augmented views. Decoded pictures are kept in memory, shrunk to what the network can use.
 
+    Of a sample with boxes one is seen, chosen anew each time; of one without, the whole frame.
     Cut-outs (kinds in `cutout_kinds`, with alpha) are pasted on a drawn sky or a picture of one of
-    the `backdrop_kinds`, chosen anew for every view.
+    the `backdrop_kinds`, as if a box had been found around them.
     """
 
     def __init__(
@@ -74,9 +81,11 @@ class TrainDataset(Dataset[Item]):
         self.samples, self.spec, self.seed = samples, spec, seed
         self.allowed = torch.from_numpy(allowed)
         self.cutout_kinds = frozenset(cutout_kinds)
-        self.augment = training_augmentation(spec, strength)
+        self.augment = {
+            boxed: training_augmentation(spec, strength, boxed=boxed) for boxed in (False, True)
+        }
         self._backdrops = [i for i, s in enumerate(samples) if s.kind in backdrop_kinds]
-        self._cache: dict[int, NDArray[np.uint8]] = {}
+        self._cache: dict[tuple[int, int | None], NDArray[np.uint8]] = {}
         self._draws = 0
 
     def __len__(self) -> int:
@@ -85,25 +94,32 @@ class TrainDataset(Dataset[Item]):
     def __getitem__(self, index: int) -> Item:
         rng = np.random.default_rng((self.seed, index, self._draws, _worker()))
         self._draws += 1
-        picture = self._picture(index)
-        if picture.shape[2] == 4:
-            picture = composite(picture, self._backdrop(rng), rng)
-        self.augment.set_random_seed(int(rng.integers(2**31)))
-        view = self.augment(image=picture)["image"]
+        boxes = self.samples[index].boxes
+        chosen = int(rng.integers(len(boxes))) if boxes else None
+        picture = self._picture(index, chosen)
+        cut_out = picture.shape[2] == 4
+        if cut_out:
+            picture = composite(picture, self._backdrop(rng), rng, self.spec)
+        augment = self.augment[cut_out or chosen is not None]
+        augment.set_random_seed(int(rng.integers(2**31)))
+        view = augment(image=picture)["image"]
         return Item(to_tensor(view, self.spec), self.allowed[index], index)
 
-    def _picture(self, index: int) -> NDArray[np.uint8]:
-        if index not in self._cache:
+    def _picture(self, index: int, chosen: int | None) -> NDArray[np.uint8]:
+        key = index, chosen
+        if key not in self._cache:
             sample = self.samples[index]
             if sample.kind in self.cutout_kinds:
-                self._cache[index] = open_rgba(sample.path)
+                self._cache[key] = open_rgba(sample.path)
             else:
-                self._cache[index] = oversized(open_still(sample.path).rgb, self.spec)
-        return self._cache[index]
+                rgb = open_still(sample.path).rgb
+                box = None if chosen is None else pixels(sample.boxes[chosen], rgb)
+                self._cache[key] = oversized(rgb, self.spec, box)
+        return self._cache[key]
 
     def _backdrop(self, rng: np.random.Generator) -> NDArray[np.uint8]:
         if self._backdrops and rng.random() < 0.3:
-            return self._picture(int(rng.choice(self._backdrops)))
+            return self._picture(int(rng.choice(self._backdrops)), None)
         height, width = oversized_shape(self.spec)
         return draw_sky(rng, width, height)
 

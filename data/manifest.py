@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,13 +43,15 @@ def read_manifest(
     *,
     root: Path | None = None,
     background_kinds: Collection[str] = (),
+    boxes: Path | None = None,
 ) -> list[Sample]:
     """Read a manifest with at least the columns `path` and `type`.
 
     Optional columns: `family`, `kind` (default `photo`), `group` (default: the path), `split`,
     `box`. Paths are relative to `root`, by default the manifest's folder. Rows of a kind in
     `background_kinds` show nothing of the taxonomy: what they say of a type is not a label.
-    A picture of two types has a row for each.
+    A picture of two types has a row for each. `boxes` is a CSV of `path` and `box` whose boxes take
+    the place of the manifest's own; an empty one says that no aircraft shows.
 
     Raises ManifestError listing every bad row: unknown type or family, a family that is not the
     type's, a missing file, a bad box or split, a label given twice, a picture in two groups, a
@@ -94,7 +96,30 @@ def read_manifest(
         raise ManifestError(f"{path}: {len(problems)} problem(s)\n{shown}{more}")
     if not samples:
         raise ManifestError(f"{path}: holds no rows")
-    return samples
+    return samples if boxes is None else _with_boxes(samples, boxes)
+
+
+def _with_boxes(samples: list[Sample], path: Path) -> list[Sample]:
+    """The samples with the boxes that a CSV of `path,box` gives; ManifestError as above."""
+    known = {sample.key for sample in samples}
+    given: dict[str, tuple[Box, ...]] = {}
+    problems: list[str] = []
+    try:
+        reader = csv.DictReader(io.StringIO(path.read_text("utf-8-sig"), newline=""))
+        for line, row in _rows(reader, path):
+            try:
+                key = row["path"]
+                given[key] = tuple(_boxes(row["box"] or ""))
+            except ValueError as error:
+                problems.append(f"line {line}: {error}")
+            if key not in known:
+                problems.append(f"line {line}: path {key!r} is in no row of the manifest")
+    except (OSError, UnicodeDecodeError, KeyError) as error:
+        raise ManifestError(f"{path}: not a CSV with columns path, box: {error}") from error
+    if problems:
+        shown = "\n".join(f"  {problem}" for problem in problems[:50])
+        raise ManifestError(f"{path}: {len(problems)} problem(s)\n{shown}")
+    return [replace(sample, boxes=given.get(sample.key, sample.boxes)) for sample in samples]
 
 
 def _rows(

@@ -107,17 +107,18 @@ def write_splits(samples: Sequence[Sample], path: Path) -> None:
 
 
 def read_splits(samples: Sequence[Sample], path: Path) -> list[Sample]:
-    """Apply a file of `write_splits`. Raises SplitError for a sample that it does not name."""
+    """Apply a file of `write_splits`; a sample that it does not name keeps the split it has.
+
+    Raises SplitError for a file of another kind, or one that splits a group of these samples.
+    """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             written = {row["path"]: row["split"] for row in csv.DictReader(file)}
     except (OSError, UnicodeDecodeError, csv.Error, KeyError) as error:
         raise SplitError(f"{path}: not a splits file (columns path, split): {error}") from error
-    unnamed = [s.key for s in samples if written.get(s.key) not in SPLITS]
-    if unnamed:
-        raise SplitError(
-            f"{path}: gives no split for {len(unnamed)} sample(s), first {unnamed[0]!r}"
-        )
-    result = [replace(sample, split=written[sample.key]) for sample in samples]
+    strange = sorted(set(written.values()) - set(SPLITS))
+    if strange:
+        raise SplitError(f"{path}: split {strange[0]!r} is none of {', '.join(SPLITS)}")
+    result = [replace(s, split=written.get(s.key, s.split)) for s in samples]
     _given(result)
     return result

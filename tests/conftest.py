@@ -1,6 +1,7 @@
 """What several tests share: a small drawn set, and a tiny checkpoint that can answer it."""
 
 import csv
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,8 +12,9 @@ from data.images import open_still
 from data.synthetic.export import write_set
 from data.taxonomy import Taxonomy
 from data.transforms import InputSpec, eval_transform
-from models.checkpoint import Checkpoint, save_checkpoint
+from models.checkpoint import LOCALIZER, Checkpoint, load_checkpoint, save_checkpoint
 from models.classifier import build_classifier
+from models.localizer import LocalizerCard, build_detector, load_localizer, save_localizer
 
 torch.set_num_threads(1)
 
@@ -54,10 +56,38 @@ def tiny_checkpoint(tmp_path_factory, drawn_set):
         classes=taxonomy.types,
         taxonomy=taxonomy,
         spec=spec,
+        localizer=None,
         calibration=calibration.to_dict(),
         metrics={},
         provenance={},
     )
     folder = tmp_path_factory.mktemp("tiny") / "checkpoint"
     save_checkpoint(folder, classifier.eval(), checkpoint)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_localizer(tmp_path_factory):
+    """The folder of a localizer with random weights: its boxes mean nothing, but there are some."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        detector = build_detector("fcos_mobilenet_v2")
+        # An untrained head calls nothing an aircraft; tilted, it calls some places one.
+        torch.nn.init.normal_(detector.head.classification_head.cls_logits.weight, std=0.5)
+    card = LocalizerCard("tiny", "0", "fcos_mobilenet_v2", 96, 0.3, {}, {})
+    folder = tmp_path_factory.mktemp("tiny") / "localizer"
+    save_localizer(folder, card, detector)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def cropping_checkpoint(tmp_path_factory, tiny_checkpoint, tiny_localizer):
+    """The tiny checkpoint with the tiny localizer: it looks at boxes, and can say no aircraft."""
+    checkpoint, classifier = load_checkpoint(tiny_checkpoint)
+    localizer = load_localizer(tiny_localizer)
+    calibration = {**checkpoint.calibration, "absence": -1.0, "frame_correlation": 0.5}
+    folder = tmp_path_factory.mktemp("cropping") / "checkpoint"
+    card = replace(checkpoint, localizer=localizer.card.sha256, calibration=calibration)
+    save_checkpoint(folder, classifier, card)
+    save_localizer(folder / LOCALIZER, localizer.card, localizer.detector)
     return folder

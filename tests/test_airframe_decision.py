@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from airframe.decision import decide, node_masses
+from airframe.decision import decide, decide_unlocated, fit_absence, node_masses
 from data.taxonomy import RANKS, Taxonomy
 
 TAXONOMY = Taxonomy(
@@ -172,3 +172,83 @@ def test_permuting_the_classes_permutes_nothing_but_their_order(probs, confidenc
     assert (moved.status, moved.node) == (answer.status, answer.node)
     if answer.node is not None:
         assert moved.probability == pytest.approx(answer.probability)
+
+
+# --- where nothing was located --------------------------------------------------------------------
+
+
+def unlocated(probs, score, absence, confidence=0.7):
+    return decide_unlocated(np.array(probs), TAXONOMY, CLASSES, confidence, score, absence)
+
+
+@pytest.mark.parametrize(
+    ("score", "absence", "status"),
+    [
+        (-5.0, -4.0, "type"),  # less foreign than frames without aircraft
+        (-4.0, -4.0, "no_aircraft"),  # just as foreign
+        (-3.0, -4.0, "no_aircraft"),
+        (-99.0, None, "unknown"),  # no such frame was ever seen
+    ],
+)
+def test_a_whole_frame_is_answered_only_where_it_looks_unlike_empty_ones(score, absence, status):
+    answer = unlocated([0.8, 0.1, 0.05, 0.05, 0], score, absence)
+    assert answer.status == status
+    assert answer.reason.count("No aircraft was located") == 1
+    if status == "type":
+        assert answer.reason == (
+            "The picture supports Su-27 (Flanker-B) at 80 %. "
+            "No aircraft was located: this is read from the whole frame."
+        )
+    else:
+        assert answer.node is answer.probability is None
+
+
+@SOME
+@given(PROBS, CONFIDENCES)
+def test_what_passes_is_decided_as_if_it_had_been_located(probs, confidence):
+    located = verdict(probs, confidence)
+    answer = unlocated(probs, -1.0, 0.0, confidence)
+    assert (answer.status, answer.node, answer.probability) == (
+        located.status,
+        located.node,
+        located.probability,
+    )
+    assert answer.reason.startswith(located.reason)
+
+
+def test_the_absence_by_hand():
+    # Of 19 scores at 10 %: the floor(20 x 0.1) = 2nd smallest, below which lies one.
+    scores = np.random.default_rng(0).permutation(np.arange(19.0))
+    assert fit_absence(scores, 0.1) == 1.0
+    assert fit_absence(scores, 0.149) == 1.0
+    assert fit_absence(scores, 0.05) == 0.0  # none of them passes
+    assert fit_absence(np.arange(99.0), 0.29) == 28.0  # 100 x 0.29 is a little under 29 in binary
+
+
+SCORES = st.lists(st.integers(-9, 9).map(float), min_size=3, max_size=40)
+
+
+@SOME
+@given(SCORES, st.floats(0.02, 0.98))
+def test_no_more_than_the_asked_share_of_empty_frames_passes_for_an_aircraft(scores, share):
+    # Each of n + 1 exchangeable scores is as likely as any other to be the next one: so it is
+    # enough to let each be that, after the rest was calibrated on.
+    assume(len(scores) * share >= 1)
+    rest = [np.array(scores[:i] + scores[i + 1 :]) for i in range(len(scores))]
+    passed = sum(s < fit_absence(others, share) for s, others in zip(scores, rest, strict=True))
+    assert passed <= len(scores) * share + 1e-6
+
+
+@pytest.mark.xfail(strict=True, reason="the least score itself is returned: a lower one passes")
+def test_from_too_few_empty_frames_no_next_one_passes():
+    # Of 6 at 5 % not one in seven may pass, and at less than the lowest one in seven would.
+    absence = fit_absence(np.arange(6.0), 0.05)
+    assert unlocated([1.0, 0, 0, 0, 0], -1.0, absence).status == "no_aircraft"
+
+
+@pytest.mark.parametrize("share", [0.05, 0.2, 0.5])
+def test_a_longer_calibration_comes_near_the_asked_share(share):
+    scores = np.random.default_rng(1).normal(size=4000)
+    absence = fit_absence(scores[:2000], share)
+    # 2,000 fresh ones: four standard errors are at most 0.045.
+    assert (scores[2000:] < absence).mean() == pytest.approx(share, abs=0.045)

@@ -1,6 +1,7 @@
 """The calibration that a checkpoint carries: fitted, asked, written, read back, refused."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -80,8 +81,19 @@ def test_round_trip_through_json():
     assert again.to_dict() == first.to_dict()
     assert (again.temperature, again.counts) == (first.temperature, first.counts)
     assert (again.coverage, again.confidence) == (0.8, 0.6)
+    # Not measured: no frame is called empty, and frames add no certainty.
+    assert (again.absence, again.frame_correlation) == (None, 1.0)
     # stored scores are rounded up: no set shrinks
     assert 0 <= again.scores.q_hat(0.8) - first.scores.q_hat(0.8) < 2e-6
+
+
+@pytest.mark.parametrize(("absence", "correlation"), [(-4.25, 0.375), (0.0, 0.0), (None, 1.0)])
+def test_what_frames_and_clips_need_is_carried_along(absence, correlation):
+    logits, allowed = drawn(50)
+    first = fitted(logits, allowed, ["photo"] * 50)
+    given = replace(first, absence=absence, frame_correlation=correlation)
+    again = Calibration.from_dict(json.loads(json.dumps(given.to_dict())))
+    assert (again.absence, again.frame_correlation) == (absence, correlation)
 
 
 @pytest.mark.parametrize(
@@ -97,6 +109,11 @@ def test_round_trip_through_json():
         {"confidence": "high"},
         {"confidence": 1.2},
         {"counts": None},
+        {"absence": "none"},
+        {"frame_correlation": None},
+        {"frame_correlation": 1.01},
+        {"frame_correlation": -0.01},
+        {"frame_correlation": float("nan")},
     ],
 )
 def test_a_damaged_calibration_is_a_value_error(change):
@@ -106,6 +123,8 @@ def test_a_damaged_calibration_is_a_value_error(change):
         "coverage": 0.9,
         "confidence": 0.7,
         "counts": {"photo": 2},
+        "absence": -3.5,
+        "frame_correlation": 0.4,
     }
     assert Calibration.from_dict(good).temperature == 1.5
     with pytest.raises(ValueError, match=r"\w"):

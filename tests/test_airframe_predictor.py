@@ -1,13 +1,22 @@
-"""The road from stills to predictions: one answer a still, whatever stands beside it."""
+"""The road from stills to predictions: one answer an aircraft, whatever stands beside it."""
+
+import dataclasses
+import shutil
 
 import numpy as np
 import pytest
 import torch
 
+from airframe.looking import BoxError, Sighting
 from airframe.predictor import Predictor, Settings
 from data.images import open_still
 from data.transforms import eval_transform
-from models.checkpoint import CheckpointError, load_checkpoint
+from models.card import CheckpointError
+from models.checkpoint import LOCALIZER, load_checkpoint
+from models.localizer import Box, load_localizer, save_localizer
+
+LARGE, SMALL = Box(20.0, 16.0, 80.0, 56.0, 0.7), Box(4.0, 4.0, 24.0, 16.0, 0.95)
+FAINT = Box(10.0, 6.0, 80.0, 56.0, 0.3)
 
 
 @pytest.fixture(scope="module")
@@ -20,15 +29,42 @@ def stills(drawn_set):
     return [open_still(path) for path in sorted(drawn_set.parent.rglob("*.jpg"))[:9]]
 
 
+@pytest.fixture
+def found(cropping_checkpoint, monkeypatch):
+    """A predictor whose localizer finds these boxes in the pictures asked for, in turn.
+
+    `calibration` changes what the checkpoint was calibrated to.
+    """
+
+    def make(*scenes, **calibration):
+        predictor = Predictor(cropping_checkpoint, "cpu")
+        rest = iter(scenes)
+        predictor.localizer.locate = lambda pictures: [next(rest) for _ in pictures]
+        predictor.calibration = dataclasses.replace(predictor.calibration, **calibration)
+        return predictor
+
+    return make
+
+
+def whole(predictor, stills, settings=None):
+    """The answers to stills that hold one aircraft each."""
+    answers = predictor.predict(stills, settings)
+    assert all(len(mine) == 1 for mine in answers)
+    return [mine[0] for mine in answers]
+
+
+def same(a, b):
+    np.testing.assert_allclose(a.probs, b.probs, atol=1e-5)
+    return (a.verdict.status, a.prediction_set) == (b.verdict.status, b.prediction_set)
+
+
 def test_a_batch_answers_as_singles_do(predictor, stills):
-    together = predictor.predict(stills)
-    alone = [predictor.predict([still])[0] for still in stills]
-    backwards = predictor.predict(stills[::-1])[::-1]
+    together = whole(predictor, stills)
+    alone = [whole(predictor, [still])[0] for still in stills]
+    backwards = whole(predictor, stills[::-1])[::-1]
     for a, b, c in zip(together, alone, backwards, strict=True):
-        np.testing.assert_allclose(a.probs, b.probs, atol=1e-5)
-        np.testing.assert_allclose(a.probs, c.probs, atol=1e-5)
-        assert a.verdict.status == b.verdict.status == c.verdict.status
-        assert a.prediction_set == b.prediction_set == c.prediction_set
+        assert same(a, b)
+        assert same(a, c)
     # Were the first row read for every still, all answers would agree.
     assert np.ptp([p.probs for p in together], axis=0).max() > 1e-3
 
@@ -40,7 +76,8 @@ def test_the_answer_is_the_networks_under_the_checkpoints_own_transform(
     with torch.no_grad():
         row = classifier(eval_transform(stills[0].rgb, checkpoint.spec)[None]).logits[0].numpy()
     expected = np.exp(row.astype(float) / 0.5)  # the fixture's temperature
-    got = predictor.predict(stills[:1])[0]
+    [got] = whole(predictor, stills[:1])
+    assert got.sighting == Sighting(None)
     np.testing.assert_allclose(got.probs, expected / expected.sum(), rtol=1e-4)
     assert got.unknown_score == pytest.approx(-row.max(), abs=1e-4)
     bits = -(got.probs * np.log2(got.probs)).sum()
@@ -48,8 +85,8 @@ def test_the_answer_is_the_networks_under_the_checkpoints_own_transform(
 
 
 def test_a_set_grows_with_the_coverage_and_lists_the_likeliest_first(predictor, stills):
-    few = predictor.predict(stills, Settings(coverage=0.3))
-    many = predictor.predict(stills, Settings(coverage=0.9))
+    few = whole(predictor, stills, Settings(coverage=0.3))
+    many = whole(predictor, stills, Settings(coverage=0.9))
     assert any(
         len(a.prediction_set) < len(b.prediction_set) for a, b in zip(few, many, strict=True)
     )
@@ -60,10 +97,110 @@ def test_a_set_grows_with_the_coverage_and_lists_the_likeliest_first(predictor, 
 
 
 def test_the_asked_confidence_decides_how_deep_the_answer_goes(predictor, stills):
-    bold = predictor.predict(stills, Settings(confidence=0.01))
-    timid = predictor.predict(stills, Settings(confidence=0.999))
+    bold = whole(predictor, stills, Settings(confidence=0.01))
+    timid = whole(predictor, stills, Settings(confidence=0.999))
     assert {p.verdict.status for p in bold} == {"type"}
     assert "type" not in {p.verdict.status for p in timid}
+
+
+def test_stills_with_several_aircraft_answer_as_each_by_itself(found, stills):
+    scenes = [[SMALL, FAINT, LARGE], [], [LARGE], [SMALL], [LARGE, SMALL]]
+    together = found(*scenes, absence=1e9).predict(stills[:5])
+    assert [len(mine) for mine in together] == [3, 1, 1, 1, 2]
+    # The largest first, weighed by its score: 2400 x 0.7, 3500 x 0.3, 240 x 0.95.
+    assert [one.sighting for one in together[0]] == [
+        Sighting(seen[:4], seen.score) for seen in (LARGE, FAINT, SMALL)
+    ]
+    assert together[1][0].sighting == Sighting(None, missed=True)
+    for mine, scene, still in zip(together, scenes, stills, strict=False):
+        [alone] = found(scene, absence=1e9).predict([still])
+        assert all(same(a, b) for a, b in zip(mine, alone, strict=True))
+
+
+def test_more_views_than_one_pass_takes_keep_their_order(found, stills):
+    # Twelve in each of two stills, in passes of eight; each is looked at in another place.
+    row = [Box(7.0 * i, 4.0, 7.0 * i + 19 - i, 24.0, 0.9) for i in range(12)]
+    predictor = found(row, row[::-1])
+    answers = predictor.predict(stills[:2])
+    for still, mine in zip(stills, answers, strict=False):
+        assert len(mine) == 12
+        for one in mine:
+            [[alone]] = predictor.predict([still], box=one.sighting.box)
+            assert same(one, alone)
+        assert np.ptp([one.probs for one in mine], axis=0).max() > 1e-3
+
+
+def test_an_aircraft_is_looked_at_in_its_box(found, cropping_checkpoint, stills):
+    checkpoint, classifier = load_checkpoint(cropping_checkpoint)
+    crop = eval_transform(stills[0].rgb, checkpoint.spec, LARGE[:4])
+    with torch.no_grad():
+        row = classifier(crop[None]).logits[0].numpy()
+    expected = np.exp(row.astype(float) / 0.5)
+    [[got]] = found([LARGE]).predict(stills[:1])
+    np.testing.assert_allclose(got.probs, expected / expected.sum(), rtol=1e-4)
+
+
+def test_a_users_box_overrides_the_localizer(found, stills):
+    drawn = (30.0, 10.0, 70.0, 40.0)
+    [[got]] = found().predict(stills[:1], box=drawn)  # the localizer is not even asked
+    assert got.sighting == Sighting(drawn)
+    [[expected]] = found([Box(*drawn, 0.5)]).predict(stills[:1])
+    assert same(got, expected)
+    # Whoever drew it saw an aircraft: at any score the answer is none about an empty frame.
+    [[sure]] = found(absence=-1e9).predict(stills[:1], box=drawn)
+    assert sure.verdict == got.verdict
+
+
+@pytest.mark.parametrize(
+    ("box", "said"),
+    [
+        ((0, 0, 97, 10), "box 0,0,97,10: is not inside the frame of 96 × 64 px"),
+        ((0, -1, 9, 10), "box 0,-1,9,10: is not inside"),
+        ((5, 5, 5, 10), "box 5,5,5,10: has no area"),
+        ((5, 10, 9, 5), "box 5,10,9,5: has no area"),
+        ((1, 2, 3), "box 1,2,3: give four numbers"),
+        ((1, 2, float("inf"), 4), "box 1,2,inf,4: give four numbers"),
+    ],
+)
+def test_a_users_box_that_shows_nothing_is_refused(predictor, stills, box, said):
+    with pytest.raises(BoxError) as caught:
+        predictor.predict(stills[:1], box=box)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_whole_frame_is_a_box_too(predictor, stills):
+    [[got]] = predictor.predict(stills[:1], box=(0, 0, 96, 64))
+    assert got.sighting.box == (0.0, 0.0, 96.0, 64.0)
+
+
+def test_after_a_miss_the_whole_frame_is_answered_and_the_reason_says_so(found, predictor, stills):
+    [[got]] = found([], absence=1e9).predict(stills[:1])
+    [[seen]] = predictor.predict(stills[:1])  # by a checkpoint that looks at whole frames
+    assert got.sighting == Sighting(None, missed=True)
+    assert same(got, seen)
+    said = "No aircraft was located: this is read from the whole frame."
+    assert got.verdict.reason == f"{seen.verdict.reason} {said}"
+    assert said not in found([LARGE]).predict(stills[:1])[0][0].verdict.reason
+
+
+def test_a_miss_as_foreign_as_frames_without_aircraft_is_none(found, stills):
+    score = found([]).predict(stills[:1])[0][0].unknown_score
+    # At the absence itself, as scores of what has none are at or above it.
+    for absence, status in ((score, True), (score - 0.1, True), (score + 0.1, False)):
+        [[got]] = found([], absence=absence).predict(stills[:1])
+        assert (got.verdict.status == "no_aircraft") is status
+        assert (got.verdict.node is got.verdict.probability is None) or not status
+    # What was located is never taken for nothing.
+    [[got]] = found([LARGE], absence=-1e9).predict(stills[:1])
+    assert got.verdict.status != "no_aircraft"
+
+
+def test_without_a_measured_absence_a_miss_is_unknown(found, stills):
+    [[got]] = found([], absence=None).predict(stills[:1], Settings(confidence=0.01))
+    assert got.verdict.status == "unknown"
+    assert got.verdict.node is None
+    assert "cannot judge a frame without one" in got.verdict.reason
 
 
 def test_nothing_in_nothing_out(predictor):
@@ -86,3 +223,46 @@ def test_the_fingerprint_follows_what_decides_an_answer(predictor):
 def test_a_device_that_is_not_there_is_refused(tiny_checkpoint):
     with pytest.raises(CheckpointError, match="nonsense"):
         Predictor(tiny_checkpoint, "nonsense")
+
+
+def copied(checkpoint, tmp_path):
+    return shutil.copytree(checkpoint, tmp_path / "copy")
+
+
+def refusal(folder):
+    with pytest.raises(CheckpointError) as caught:
+        Predictor(folder, "cpu")
+    assert "\n" not in str(caught.value)
+    assert str(folder) in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_checkpoint_without_its_localizer_is_refused(cropping_checkpoint, tmp_path):
+    folder = copied(cropping_checkpoint, tmp_path)
+    shutil.rmtree(folder / LOCALIZER)
+    assert "localizer.json" in refusal(folder)
+
+
+def test_a_localizer_of_another_checkpoint_is_refused(cropping_checkpoint, tmp_path):
+    folder = copied(cropping_checkpoint, tmp_path)
+    other = load_localizer(folder / LOCALIZER)
+    # The same weights, but it calls less an aircraft: the calibration no longer holds.
+    card = dataclasses.replace(other.card, threshold=0.9)
+    save_localizer(folder / LOCALIZER, card, other.detector)
+    assert "not the localizer that it was calibrated with" in refusal(folder)
+
+
+@pytest.mark.parametrize("name", ["localizer.json", "localizer.safetensors"])
+def test_a_damaged_localizer_is_refused(cropping_checkpoint, tmp_path, name):
+    folder = copied(cropping_checkpoint, tmp_path)
+    whole_file = (folder / LOCALIZER / name).read_bytes()
+    (folder / LOCALIZER / name).write_bytes(whole_file[:-9])
+    assert f"{name} is damaged" in refusal(folder)
+
+
+def test_a_checkpoint_for_whole_frames_looks_for_no_localizer(
+    tiny_checkpoint, tiny_localizer, tmp_path
+):
+    folder = copied(tiny_checkpoint, tmp_path)
+    shutil.copytree(tiny_localizer, folder / LOCALIZER)
+    assert Predictor(folder, "cpu").localizer is None

@@ -1,6 +1,7 @@
 """Training: fits of two steps on drawn pictures."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,32 +10,34 @@ import torch
 from airframe.config import Config, DataConfig, TrainConfig
 from airframe.corpus import build_corpus
 from airframe.training import (
-    _parameter_groups,
     cached_logits,
     fit,
     input_spec,
     loaders,
+    optimisation,
 )
 from data.images import open_still
-from data.transforms import eval_transform
+from data.transforms import eval_transform, pixels
 from models.checkpoint import load_checkpoint
 from models.classifier import build_classifier
 
 
 def test_every_parameter_is_in_one_group_and_vectors_do_not_decay():
     classifier = build_classifier("mobilenet_v2", 3)
-    groups = _parameter_groups(classifier, TrainConfig(lr=0.01, trunk_lr_scale=0.1))
+    trainer = SimpleNamespace(estimated_stepping_batches=10)
+    train = TrainConfig(lr=0.01, trunk_lr_scale=0.1, weight_decay=0.3)
+    optimizer = optimisation(classifier, classifier.trunk, train, trainer)["optimizer"]
     rate, decay = {}, {}
-    for group in groups:
+    for group in optimizer.param_groups:
         for parameter in group["params"]:
             assert id(parameter) not in rate
-            rate[id(parameter)] = group["lr"]
-            decay[id(parameter)] = group.get("weight_decay")
+            rate[id(parameter)] = group["initial_lr"]
+            decay[id(parameter)] = group["weight_decay"]
     assert len(rate) == len(list(classifier.parameters()))
     for name, parameter in classifier.named_parameters():
         in_trunk = name.startswith("trunk.")
         assert rate[id(parameter)] == pytest.approx(0.001 if in_trunk else 0.01)
-        assert decay[id(parameter)] == (None if parameter.ndim > 1 else 0.0)
+        assert decay[id(parameter)] == (0.3 if parameter.ndim > 1 else 0.0)
 
 
 @pytest.fixture(scope="module")
@@ -134,5 +137,6 @@ def test_cached_logits_are_those_of_single_pictures_in_order(task, tiny_checkpoi
     classifier.cpu()
     with torch.no_grad():
         for sample, row in zip(samples, logits, strict=True):
-            image = eval_transform(open_still(sample.path).rgb, spec)[None]
+            rgb = open_still(sample.path).rgb
+            image = eval_transform(rgb, spec, pixels(sample.boxes[0], rgb))[None]
             np.testing.assert_allclose(classifier(image).logits[0], row, atol=1e-4)

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from airframe.batch import answer_all
+from airframe.batch import Task, answer_all
 from airframe.predictor import Predictor, Settings
 from app import page as wiring
 from data.images import IMAGE_SUFFIXES, Limits
@@ -66,7 +66,7 @@ def test_the_record_is_that_of_the_uploaded_file(served, predictor, still):
 
 def test_the_page_and_the_command_line_give_the_same_record(served, predictor, still):
     *_, record = ask(served, still)
-    (expected,) = answer_all([(str(still), None)], predictor, Settings(), 1)
+    (expected,) = answer_all([(str(still), None)], predictor, Task(Settings()))
     expected["source"]["path"] = Path(still).name
     for one in (record, expected):
         one["run"].pop("created_utc")
@@ -92,7 +92,7 @@ def test_html_in_a_file_name_is_escaped(served, still):
 
 def test_a_failing_network_is_told_in_one_sentence(predictor, still, monkeypatch):
     monkeypatch.setattr(predictor, "predict", lambda *_: 1 / 0)
-    seen, record = wiring.answer_file(str(still), "x.jpg", predictor)
+    seen, [record] = wiring.answer_file(str(still), "x.jpg", predictor)
     assert seen is not None
     assert record["failure"]["code"] == "inference_error"
     assert "\n" not in record["reason"]

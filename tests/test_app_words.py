@@ -33,6 +33,7 @@ def record(**changes):
             {"type": "Su-25", "label": "Su-25 (Frogfoot)", "probability": 0.004},
         ],
         "prediction_set": {"coverage": 0.9, "types": ["Su-24", "Su-34"]},
+        "box": None,
         "reason": "The picture supports Su-24 (Fencer) at 87 %.",
         "model": {"name": "tiny", "version": "1", "sha256": "cd" * 32, "engine": "torch"},
         "failure": None,
@@ -181,3 +182,19 @@ def test_example_captions():
     assert words.example_caption("mig-31-distant", ("MiG-31",)) == "MiG-31, distant"
     assert words.example_caption("su-34-broken", ("Su-34",)) == "Su-34, clouds"
     assert words.example_caption("empty-sky", ("Su-34",)) == "Empty sky"
+
+
+def test_several_aircraft_are_listed_and_the_largest_is_told_in_full():
+    other = record(status="unknown", answer=None, reason="Nothing reaches 70 %.")
+    html = words.answers_html([record(), other])
+    assert "2 aircraft found" in html
+    assert html.index("Su-24 (Fencer), 87 %") < html.index("<li>Unknown</li>")
+    assert html.count('role="status"') == 1
+    assert words.answers_html([record()]) == words.answer_html(record())
+
+
+def test_the_box_that_was_looked_at_is_told():
+    assert ("Looked at", "box 10, 20, 110, 80 px (left, top, right, bottom)") in words.evidence(
+        record(box=[10.2, 19.9, 110.0, 80.4])
+    )
+    assert all(name != "Looked at" for name, _ in words.evidence(record()))

@@ -1,5 +1,7 @@
 """Datasets: evaluation sees what inference sees; training sees every picture anew each time."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,7 @@ from data.dataset import EvalDataset, TrainDataset
 from data.images import open_still
 from data.manifest import Sample, read_manifest
 from data.taxonomy import Taxonomy
-from data.transforms import InputSpec, eval_transform
+from data.transforms import InputSpec, eval_transform, pixels
 
 SPEC = InputSpec(32, 48)
 
@@ -30,11 +32,15 @@ def train_dataset(samples, *, seed=5, strength=1.0, **options):
 
 def test_an_eval_item_is_what_inference_sees(drawn):
     samples, allowed = drawn
+    samples[0] = replace(samples[0], boxes=())  # the whole frame
     dataset = EvalDataset(samples, allowed, SPEC)
     assert len(dataset) == 6
+    assert all(sample.boxes for sample in samples[1:])
     for index, sample in enumerate(samples):
         item = dataset[index]
-        assert torch.equal(item.image, eval_transform(open_still(sample.path).rgb, SPEC))
+        rgb = open_still(sample.path).rgb
+        box = pixels(sample.boxes[0], rgb) if sample.boxes else None
+        assert torch.equal(item.image, eval_transform(rgb, SPEC, box))
         assert item.allowed.tolist() == allowed[index].tolist()
         assert item.position == index
 
@@ -80,10 +86,10 @@ def test_a_train_item_has_the_networks_shape_and_its_own_label(drawn):
 def test_the_cached_picture_is_not_painted_on(drawn):
     samples, _ = drawn
     dataset = train_dataset(samples, strength=2.0)
-    before = dataset._picture(0).copy()
+    before = dataset._picture(0, 0).copy()
     for _ in range(25):
         dataset[0]
-    assert np.array_equal(dataset._picture(0), before)
+    assert np.array_equal(dataset._picture(0, 0), before)
 
 
 @pytest.fixture

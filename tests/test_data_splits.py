@@ -159,12 +159,21 @@ def test_written_splits_are_read_back(tmp_path):
     assert first.endswith(f",photo,type:Su-24,{assigned[0].split}")
 
 
-def test_a_splits_file_must_name_every_sample(tmp_path):
+def test_what_a_splits_file_does_not_name_keeps_its_split_or_is_dealt(tmp_path):
+    path = tmp_path / "splits.csv"
+    path.write_text("path,split\na.jpg,train\n")
+    samples = [sample("a.jpg"), sample("b.jpg", split="test"), sample("c.jpg")]
+    read = read_splits(samples, path)
+    assert splits(read) == {"a.jpg": "train", "b.jpg": "test", "c.jpg": None}
+    dealt = assign_splits(read, {**FRACTIONS, "train": 0, "val": 0, "calibration": 0, "test": 1})
+    assert splits(dealt) == {"a.jpg": "train", "b.jpg": "test", "c.jpg": "test"}
+
+
+def test_a_splits_file_with_a_strange_split_is_refused(tmp_path):
     path = tmp_path / "splits.csv"
     path.write_text("path,split\na.jpg,train\nb.jpg,dev\n")
-    assert splits(read_splits([sample("a.jpg")], path)) == {"a.jpg": "train"}
-    with pytest.raises(SplitError, match=r"2 sample\(s\), first 'b\.jpg'"):
-        read_splits([sample("a.jpg"), sample("b.jpg"), sample("c.jpg")], path)
+    with pytest.raises(SplitError, match="split 'dev' is none of"):
+        read_splits([sample("a.jpg")], path)
 
 
 def test_a_splits_file_that_tears_a_group_is_refused(tmp_path):

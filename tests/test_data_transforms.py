@@ -7,6 +7,7 @@ from pictures import BLUE, RED, noise, picture
 
 from data.degrade import OverlaidText, VideoCompression, h264, haze, low_light, overlay_text
 from data.transforms import (
+    ROOM,
     InputSpec,
     composite,
     eval_transform,
@@ -30,6 +31,8 @@ def textured(width=96, height=64):
         {"height": 16},
         {"width": 4096},
         {"height": 64.5},
+        {"margin": -0.1},
+        {"margin": 1.5},
         {"mean": (0.5, 0.5)},
         {"mean": (0.5, 0.5, 124.0)},  # a mean for 0-255
         {"std": (0.2, 0.0, 0.2)},
@@ -39,7 +42,7 @@ def textured(width=96, height=64):
     ],
 )
 def test_input_spec_refuses_nonsense(changes):
-    with pytest.raises(ValueError, match=r"input size|mean|std"):
+    with pytest.raises(ValueError, match=r"input size|margin|mean|std"):
         InputSpec.from_dict({**SPEC.to_dict(), **changes})
 
 
@@ -219,18 +222,23 @@ def test_random_degradations_change_the_picture_and_repeat_with_their_seed(trans
 
 
 @pytest.mark.parametrize("size", [(40, 30), (200, 20), (10, 150)])
-def test_composite_stays_whole_inside_at_its_proportions(size):
+def test_composite_lies_in_the_middle_whole_at_its_proportions_as_a_found_box_would(size):
+    spec = InputSpec(64, 96)
     background = np.zeros((64, 96, 3), np.uint8)
     cut = np.zeros((size[1] + 20, size[0] + 20, 4), np.uint8)
     cut[10:-10, 10:-10] = 255  # a rim of alpha 0 does not count
     fit = min(96 / size[0], 64 / size[1])
     for seed in range(30):
-        result = composite(cut, background, np.random.default_rng(seed))
+        result = composite(cut, background, np.random.default_rng(seed), spec)
         assert result.shape == background.shape
         ys, xs = np.nonzero(result.any(axis=2))
         width, height = np.ptp(xs) + 1, np.ptp(ys) + 1
-        # a cut-out is never thinner than 4 px, nor its edge off by more than rounding
-        assert max(4, 0.25 * fit * size[0]) - 1 <= width <= max(4, 0.95 * fit * size[0]) + 1
+        # a cut-out is never thinner than 4 px, nor its edge off by more than rounding; about it
+        # lies the margin of the input and the room that training keeps
+        seen = fit * size[0] / (ROOM * (1 + 2 * spec.margin))
+        assert max(4, 0.85 * seen) - 1 <= width <= max(4, 1.15 * seen) + 1
+        assert abs(xs.min() + xs.max() - 95) <= 2
+        assert abs(ys.min() + ys.max() - 63) <= 2
         if min(width, height) > 4:
             assert width * size[1] == pytest.approx(height * size[0], abs=max(size))
         assert len(ys) == width * height
@@ -241,4 +249,5 @@ def test_composite_of_nothing_leaves_the_background():
     cut = np.full((30, 40, 4), 255, np.uint8)
     cut[..., 3] = 0
     background = textured()
-    assert np.array_equal(composite(cut, background, np.random.default_rng(0)), background)
+    result = composite(cut, background, np.random.default_rng(0), InputSpec())
+    assert np.array_equal(result, background)

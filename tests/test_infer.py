@@ -5,7 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from pictures import noise
+from PIL import Image
+from test_data_video import cut, write
 from typer.testing import CliRunner
 
 import infer
@@ -18,6 +22,13 @@ app.command()(infer.main)
 @pytest.fixture(scope="module")
 def picture(drawn_set):
     return sorted(drawn_set.parent.rglob("*.jpg"))[0]
+
+
+@pytest.fixture
+def clip(tmp_path):
+    """Three seconds of a picture turned about, two frames a second."""
+    frames = [noise(96, 64)[:: (-1) ** i] for i in range(6)]
+    return write(tmp_path / "clip.mp4", frames, stamps=[50 * i for i in range(6)])
 
 
 def run(*arguments, given=None):
@@ -56,14 +67,49 @@ def test_exit_1_when_some_failed_and_the_good_ones_are_answered(picture, tiny_ch
         (["--output", "records.xml"], ".jsonl or .csv"),
         (["--device", "nonsense"], "nonsense"),
         (["--checkpoint", "nowhere"], "checkpoint nowhere: no checkpoint.json there"),
+        (["--every", "soon"], "sampling 'soon': give seconds (1, 0.5, 2s), scene, key or all"),
+        (["--every", "-1"], "sampling '-1': give seconds"),
+        (["--every", "0"], "from 0.001 seconds up"),
+        (["--box", "1,2,3"], "--box 1,2,3: give four numbers, x0,y0,x1,y1, in pixels"),
+        (["--box", "1,2,3,4,5"], "--box 1,2,3,4,5: give four numbers"),
+        (["--box", "left,0,9,9"], "--box left,0,9,9: give four numbers"),
+        (["--box", ""], "--box : give four numbers"),
+        (["--box", "0,0,nan,9"], "box 0,0,nan,9: give four numbers"),
+        (["--box", "9,9,4,4"], "box 9,9,4,4: has no area"),
+        (["--box", "9,9,9,20"], "box 9,9,9,20: has no area"),
+        (["--box", "0,0,97,9"], "box 0,0,97,9: is not inside the frame of 96 × 64 px"),
+        (["--box", "-1,0,9,9"], "box -1,0,9,9: is not inside the frame of 96 × 64 px"),
     ],
 )
 def test_exit_2_for_wrong_usage_or_checkpoint(picture, tiny_checkpoint, extra, said):
     given = [] if "--checkpoint" in extra else ["--checkpoint", str(tiny_checkpoint)]
     result = run(picture, *given, *extra)
     assert result.exit_code == 2
-    assert said in result.stderr
+    assert_one_line(result, said)
+
+
+def assert_one_line(result, said):
+    """That nothing but one line on stderr is said. Where a bar had been begun it leaves a blank."""
+    [line] = [line for line in result.stderr.splitlines() if line.strip()]
+    assert line.startswith("infer.py: ")
+    assert said in line
     assert result.stdout == ""
+
+
+def test_a_box_belongs_to_one_still(picture, clip, tiny_checkpoint):
+    for inputs in ((picture, clip), (clip,), (picture, "missing.jpg"), (picture.parent,)):
+        result = run(*inputs, "--box", "1,1,9,9", "--checkpoint", tiny_checkpoint)
+        assert result.exit_code == 2
+        assert_one_line(result, "--box 1,1,9,9: belongs to one still; give that one alone")
+
+
+def test_a_box_says_where_to_look(picture, cropping_checkpoint):
+    asked = "--box", "20, 10,70.5,50", "--output", "-", "--checkpoint", cropping_checkpoint
+    result = run(picture, *asked)
+    [record] = [json.loads(line) for line in result.stdout.splitlines()]
+    assert record["box"] == [20, 10, 70.5, 50]
+    assert record["located"] == {"by": "user", "score": None}
+    assert result.exit_code == 0
 
 
 def test_a_list_on_standard_input_and_records_on_standard_output(picture, tiny_checkpoint):
@@ -85,6 +131,66 @@ def test_settings_reach_the_record(picture, tiny_checkpoint):
     record = json.loads(result.stdout)
     assert record["prediction_set"]["coverage"] == 0.6
     assert len(record["candidates"]) == 5
+
+
+def test_a_clip_is_written_frame_by_frame_and_shown_as_a_whole(clip, tiny_checkpoint, monkeypatch):
+    monkeypatch.chdir(clip.parent)  # a name of a few letters is not folded in the table
+    result = run("clip.mp4", "--checkpoint", tiny_checkpoint, "--output", "records.jsonl")
+    assert result.exit_code == 0, result.output
+    lines = Path("records.jsonl").read_text("utf-8").splitlines()
+    frames = [json.loads(line)["source"]["frame"] for line in lines]
+    assert [f and f["index"] for f in frames] == [0, 2, 4, None]
+    [row] = [line for line in result.stdout.splitlines() if "clip.mp4" in line]
+    assert "clip.mp4 0 to 2 s, aircraft 1" in row
+    assert "1 of 1 answered; records in records.jsonl" in result.stderr
+
+
+@pytest.mark.parametrize(("every", "taken"), [("0.5", 6), ("2s", 2), ("all", 6), ("key", 2)])
+def test_every_says_which_frames_are_taken(clip, tiny_checkpoint, every, taken):
+    # A key frame in five, as `write` makes them.
+    result = run(clip, "--every", every, "--output", "-", "--checkpoint", tiny_checkpoint)
+    *frames, summary = [json.loads(line) for line in result.stdout.splitlines()]
+    assert len(frames) == summary["track"]["frames"] == taken
+
+
+def test_what_shows_no_aircraft_is_told_in_the_table(tmp_path, cropping_checkpoint, monkeypatch):
+    # Grey all over: the localizer finds nothing, and the whole frame gives no sign either.
+    monkeypatch.chdir(tmp_path)
+    grey = np.full((64, 96, 3), 128, np.uint8)
+    write(tmp_path / "grey.mp4", [grey] * 3, stamps=[0, 100, 200])
+    Image.fromarray(grey).save("grey.png")
+    result = run("grey.mp4", "grey.png", "--checkpoint", cropping_checkpoint)
+    assert result.exit_code == 0
+    rows = [line for line in result.stdout.splitlines() if "grey." in line]
+    assert len(rows) == 2
+    assert all("no aircraft" in row for row in rows)
+    assert "2 of 2 answered" in result.stderr
+
+
+def test_a_clip_that_is_none_fails_and_the_rest_is_answered(picture, tmp_path, tiny_checkpoint):
+    text = tmp_path / "text.mp4"
+    text.write_text("not a clip")
+    result = run(text, picture, "--checkpoint", tiny_checkpoint)
+    assert result.exit_code == 1
+    assert f"failed (unreadable_video): {text}" in result.stderr
+    assert "1 of 2 answered" in result.stderr
+
+
+def test_a_clip_cut_short_is_answered_with_a_warning(tmp_path, tiny_checkpoint):
+    broken = cut(write(tmp_path / "a.mkv", [noise(96, 64)] * 40), 0.6)
+    result = run(broken, "--checkpoint", tiny_checkpoint, "--every", "all")
+    assert result.exit_code == 0
+    [line] = [line for line in result.stderr.splitlines() if "cut short" in line]
+    assert line.startswith(str(broken))
+
+
+@pytest.mark.xfail(strict=True, reason="the file is opened for writing before the box is tried")
+def test_a_refused_box_leaves_an_older_file_of_records_alone(picture, tiny_checkpoint, tmp_path):
+    older = tmp_path / "records.jsonl"
+    older.write_text("a night's work\n")
+    asked = "--box", "0,0,97,9", "--output", older, "--checkpoint", tiny_checkpoint
+    assert run(picture, *asked).exit_code == 2
+    assert older.read_text() == "a night's work\n"
 
 
 def test_the_door_opens_from_another_folder(picture, tiny_checkpoint, tmp_path):

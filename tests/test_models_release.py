@@ -1,12 +1,11 @@
 """The checkpoint that ships: whole, small enough, measured, and its documents true to it."""
 
-import json
-
 import pytest
 
-from airframe.batch import answer_all, find_stills
-from airframe.card import DOCUMENTS, END, ROOT, START, filled
+from airframe.batch import Task, answer_all, find_files
+from airframe.card import DOCUMENTS, END, ROOT, START, filled, reports
 from airframe.predictor import RELEASE, Predictor, Settings
+from models.checkpoint import LOCALIZER
 
 
 @pytest.fixture(scope="module")
@@ -16,12 +15,14 @@ def predictor():
 
 @pytest.fixture(scope="module")
 def report():
-    return json.loads((RELEASE / "metrics.json").read_text("utf-8"))
+    return reports()
 
 
 def test_it_loads_and_is_small_enough(predictor):
-    size = sum(path.stat().st_size for path in RELEASE.iterdir() if path.name != "splits.csv")
-    assert size <= 25e6
+    files = [path for path in RELEASE.rglob("*") if path.is_file() and path.name != "splits.csv"]
+    assert sum(path.stat().st_size for path in files) <= 25e6
+    localizer = sum(path.stat().st_size for path in (RELEASE / LOCALIZER).iterdir())
+    assert localizer <= 12e6
     # Types that matter to the first users must be answerable.
     wanted = {"Su-24", "Su-25", "Su-27", "Su-30", "Su-34", "Su-35", "Su-57", "Su-17/22", "L-39"}
     wanted |= {"MiG-21", "MiG-23/27", "MiG-25", "MiG-29", "MiG-31", "Tu-95", "Tu-160", "Tu-22M"}
@@ -29,10 +30,15 @@ def test_it_loads_and_is_small_enough(predictor):
 
 
 def test_the_figures_are_of_this_checkpoint_on_the_test_split(predictor, report):
-    assert report["checkpoint"]["sha256"] == predictor.checkpoint.sha256
-    assert report["split"] == "test"
-    assert not report["failures"]
-    assert {"field", "photo", "frame"} <= set(report["kinds"])
+    ours = predictor.checkpoint.sha256
+    measured = report["metrics"]
+    assert measured["checkpoint"]["sha256"] == report["clips"]["checkpoint"]["sha256"] == ours
+    assert {one["checkpoint"]["sha256"] for one in report["looks"]["looks"]} == {ours}
+    assert report["localizer"]["localizer"]["sha256"] == predictor.checkpoint.localizer
+    splits = [report[name]["split"] for name in ("metrics", "clips", "localizer")]
+    assert splits == ["test"] * 3
+    assert not measured["failures"]
+    assert {"field", "photo", "frame"} <= set(measured["kinds"])
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
@@ -54,9 +60,11 @@ def test_no_group_of_its_splits_crosses():
 
 
 def test_the_examples_are_answered_and_the_empty_sky_is_no_type(predictor):
-    found = list(find_stills([str(ROOT / "examples")]))
-    records = {r["source"]["path"]: r for r in answer_all(found, predictor, Settings(), 8)}
+    found = list(find_files([str(ROOT / "examples")]))
+    records = {}
+    for record in answer_all(found, predictor, Task(Settings())):
+        records.setdefault(record["source"]["path"], record)  # the largest aircraft
     assert len(records) == 9
     assert all(record["failure"] is None for record in records.values())
     sky = next(r for path, r in records.items() if "empty-sky" in path)
-    assert sky["status"] != "type"
+    assert sky["status"] == "no_aircraft"

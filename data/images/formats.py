@@ -85,7 +85,7 @@ def explain_unopened(head: bytes, name: str) -> tuple[str, str]:
     if foreign is None and not own:
         foreign = "camera raw" if suffix in _RAW_SUFFIXES else _FOREIGN_SUFFIXES.get(suffix)
     if foreign is not None and foreign.endswith("video"):
-        return "unsupported_format", f"this is {foreign}, not a still; give it as a video"
+        return "unsupported_format", f"this is {foreign}, not a still; name it .mp4 or .mkv"
     if foreign is not None:
         return "unsupported_format", f"{foreign} is not read; convert it to JPEG or PNG"
     if head.startswith(_OWN_MAGIC[-4:]) and _tiff_directory_at(head) < len(head):

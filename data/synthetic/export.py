@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from data.synthetic.pass_by import write_pass
 from data.synthetic.scene import Scene, draw_scene
 from data.synthetic.sky import draw_sky
 
@@ -80,7 +81,8 @@ def write_set(
 
 
 def write_examples(folder: Path) -> list[Path]:
-    """Draw the example pictures, 640 x 400, and return their paths. Deterministic."""
+    """Draw the example pictures and the clip, 640 x 400, and return their paths. Deterministic, but
+    for what another version of the video codec may change in the clip."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for name, type_name, sky, low, high, seed in _EXAMPLES:
@@ -101,6 +103,8 @@ def write_examples(folder: Path) -> list[Path]:
             )
         else:
             picture.save(paths[-1], quality=_QUALITY)
+    paths.append(folder / "mig-29-pass.mp4")
+    write_pass(paths[-1], "MiG-29", seed=7)
     return paths
 
 

@@ -1,0 +1,132 @@
+"""Clips simulated from labelled stills, and how certain many frames of one aircraft may make us."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.progress import track
+
+from airframe.assess import AssessError, Task, samples_of
+from airframe.calibration import Bools
+from airframe.config import Config
+from airframe.corpus import allowed_matrix
+from airframe.decision import Calibration
+from airframe.evaluation import Evaluated, evaluate
+from airframe.looking import sightings
+from airframe.predictor import Predictor
+from airframe.tracks import fit_correlation, pool
+from airframe.training import released_spec
+from data.footage import filmed
+from data.images import open_still
+from data.manifest import Sample
+from data.transforms import InputSpec, eval_transform
+from models.classifier import Classifier
+from models.localizer import Localizer
+
+
+def fit_frames(
+    classifier: Classifier,
+    localizer: Localizer,
+    samples: Sequence[Sample],
+    allowed: Bools,
+    calibration: Calibration,
+    config: Config,
+) -> float:
+    """The frame correlation of simulated clips of calibration `samples` (N), each kind weighing
+    the same; `allowed` (N, C)."""
+    calibrating = config.calibration
+    chosen = spread(samples, calibrating.tracks, config.seed)
+    spec = released_spec(config)
+    tracks = [
+        filmed_logits(
+            classifier, localizer, samples[i], spec, calibrating.track_frames, config.seed
+        )
+        for i in track(chosen, "filming", transient=True)
+    ]
+    kinds = [samples[i].kind for i in chosen]
+    weights = np.array([1 / kinds.count(kind) for kind in kinds])
+    return fit_correlation(tracks, allowed[chosen], calibration.temperature, weights)
+
+
+def assess_clips(
+    task: Task, frames: int, most: int, device: str, progress: Callable[[list[int]], Iterable[int]]
+) -> dict[str, Any]:
+    """Figures of clips of `frames` frames simulated from at most `most` labelled stills.
+
+    By how the frames are pooled: `one` (the first alone), `product` (as if independent), `mean`
+    (as if copies), `pooled` (as the checkpoint does). Raises as `airframe.assess.assess`.
+    """
+    predictor = Predictor(task.checkpoint, device)
+    if predictor.localizer is None:
+        raise AssessError(f"checkpoint {task.checkpoint}: has no localizer to follow aircraft with")
+    kept, _ = samples_of(task, predictor.classes)
+    kept = [sample for sample in kept if sample.node]
+    samples = [kept[i] for i in spread(kept, most, 0)]
+    calibration, taxonomy = predictor.calibration, predictor.checkpoint.taxonomy
+    spec = predictor.checkpoint.spec
+    tracks = [
+        filmed_logits(predictor.classifier, predictor.localizer, samples[i], spec, frames, 0)
+        / calibration.temperature
+        for i in progress(list(range(len(samples))))
+    ]
+    pooled = {
+        "one": [t[0] for t in tracks],
+        "product": [pool(t, 0.0) for t in tracks],
+        "mean": [pool(t, 1.0) for t in tracks],
+        "pooled": [pool(t, calibration.frame_correlation) for t in tracks],
+    }
+    allowed = allowed_matrix(samples, taxonomy, predictor.classes)
+    figures = {}
+    for name, rows in pooled.items():
+        logits = np.stack(rows) * calibration.temperature
+        answered = Evaluated.answer(
+            samples, logits, allowed, calibration, taxonomy, predictor.classes
+        )
+        figures[name] = evaluate(answered)["kinds"]
+    return {
+        "checkpoint": {"name": predictor.checkpoint.name, "sha256": predictor.checkpoint.sha256},
+        "split": task.split or "all",
+        "frames": frames,
+        "frame_correlation": calibration.frame_correlation,
+        "poolings": figures,
+        "failures": [],
+    }
+
+
+def spread(samples: Sequence[Sample], most: int, seed: int) -> list[int]:
+    """Positions of at most so many samples, as many of each kind as there are."""
+    rng = np.random.default_rng(seed)
+    queues = {}
+    for kind in sorted({s.kind for s in samples}):
+        mine = [i for i, s in enumerate(samples) if s.kind == kind]
+        queues[kind] = rng.permutation(mine).tolist()
+    chosen: list[int] = []
+    while len(chosen) < most and any(queues.values()):
+        chosen += [queue.pop() for queue in queues.values() if queue]
+    return sorted(chosen[:most])
+
+
+@torch.no_grad()
+def filmed_logits(
+    classifier: Classifier,
+    localizer: Localizer,
+    sample: Sample,
+    spec: InputSpec,
+    frames: int,
+    seed: int,
+) -> NDArray[np.float32]:
+    """Logits (T, C) of the largest aircraft in each frame of a clip simulated from a still."""
+    rng = np.random.default_rng((seed, zlib.crc32(sample.key.encode())))
+    views: list[Any] = []
+    for picture in filmed(open_still(sample.path).rgb, frames, rng):
+        seen = sightings(picture, localizer)[0]
+        views.append(eval_transform(picture, spec, seen.box))
+    device = next(classifier.parameters()).device
+    batch = torch.stack(views).to(device).contiguous(memory_format=torch.channels_last)
+    logits: NDArray[np.float32] = classifier(batch).logits.float().cpu().numpy()
+    return logits

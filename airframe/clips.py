@@ -1,0 +1,149 @@
+"""A clip's records: one for each aircraft in each frame taken, then one that sums each up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from airframe.calibration import Reals
+from airframe.looking import Edges, Sighting
+from airframe.predictor import Prediction, Predictor, Settings
+from airframe.record import answer_record, empty_record
+from airframe.tracks import Tracker, contributions, effective_frames, pool
+from data.images import Still
+from data.video import Clip, Frame, Sampling
+
+_CARRIED = 5  # frames named as those that carried a verdict
+
+
+@dataclass
+class _Seen:
+    """What a summary needs of one aircraft: no pictures, so that memory stays small."""
+
+    moments: list[dict[str, Any]] = field(default_factory=list)
+    logits: list[Reals] = field(default_factory=list)
+    sighting: Sighting | None = None
+
+
+def clip_records(
+    clip: Clip, predictor: Predictor, settings: Settings, sampling: Sampling, batch_size: int
+) -> Iterator[dict[str, Any]]:
+    """Records of a clip, as they are made: frames in order, then a summary of each aircraft.
+
+    A summary has no `source.frame`, and `track.frames` says over how many it pools. A clip in
+    which nothing was seen ends with a summary that says so. Raises StillError where no frame can
+    be read.
+    """
+    tracker, seen = Tracker(), dict[int, _Seen]()
+    taken = 0
+    for frames in _ahead(clip.frames(sampling), batch_size):
+        stills = [_still(clip, frame) for frame in frames]
+        sighted = [predictor.look(still) for still in stills]
+        views = [(f, s) for f, mine in zip(stills, sighted, strict=True) for s in mine]
+        logits, features = predictor.outputs(views)
+        answers = predictor.predict_logits(logits, [s for _, s in views], settings)
+        start = 0
+        for frame, still, mine in zip(frames, stills, sighted, strict=True):
+            rows = slice(start, start + len(mine))
+            start += len(mine)
+            moment = {"index": frame.index, "time_s": round(frame.time_s, 3)}
+            numbers = _follow(tracker, taken, still, answers[rows], features[rows])
+            taken += 1
+            for number, answer, row in zip(numbers, answers[rows], logits[rows], strict=True):
+                if number is not None:
+                    _remember(seen.setdefault(number, _Seen()), moment, answer, row)
+                track = None if number is None else {"id": number}
+                yield answer_record(still, answer, predictor, settings, frame=moment, track=track)
+    for number, what in sorted(seen.items()):
+        yield _summary(_still(clip, None), number, what, predictor, settings)
+    if not seen:
+        yield _nothing(_still(clip, None), taken, predictor, settings)
+
+
+def _ahead(frames: Iterator[Frame], size: int) -> Iterator[list[Frame]]:
+    """Frames in batches, the next one decoded while the network answers the present one."""
+    with ThreadPoolExecutor(max_workers=1) as pool_:
+        waiting = pool_.submit(lambda: list(islice(frames, size)))
+        while batch := waiting.result():
+            waiting = pool_.submit(lambda: list(islice(frames, size)))
+            yield batch
+
+
+def _still(clip: Clip, frame: Frame | None) -> Still:
+    """A frame as the predictor takes it, with what identifies its clip."""
+    info = clip.info
+    rgb = np.zeros((1, 1, 3), np.uint8) if frame is None else frame.rgb
+    height, width = (info.height, info.width) if frame is None else rgb.shape[:2]
+    return Still(rgb, info.path, info.sha256, info.bytes, width, height, info.format, None)
+
+
+def _follow(
+    tracker: Tracker,
+    taken: int,
+    still: Still,
+    answers: list[Prediction],
+    features: NDArray[np.float32],
+) -> list[int | None]:
+    """The number of the aircraft in each answer of a frame; None where there is no aircraft."""
+    whole: Edges = (0.0, 0.0, float(still.width), float(still.height))
+    real = [i for i, answer in enumerate(answers) if answer.verdict.status != "no_aircraft"]
+    boxes = [answers[i].sighting.box or whole for i in real]
+    tracks = tracker.update(taken, boxes, [features[i] for i in real])
+    numbers: list[int | None] = [None] * len(answers)
+    for i, track in zip(real, tracks, strict=True):
+        numbers[i] = track.number
+    return numbers
+
+
+def _remember(seen: _Seen, moment: dict[str, Any], answer: Prediction, row: Reals) -> None:
+    seen.moments.append(moment)
+    seen.logits.append(row)
+    # Not "missed": an aircraft located in one frame of many was located.
+    if seen.sighting is None or seen.sighting.missed:
+        seen.sighting = answer.sighting
+
+
+def _summary(
+    still: Still, number: int, seen: _Seen, predictor: Predictor, settings: Settings
+) -> dict[str, Any]:
+    """One aircraft over its frames. The pooled row goes the same road as that of a still."""
+    calibration = predictor.calibration
+    logits = np.stack(seen.logits)
+    pooled = pool(logits / calibration.temperature, calibration.frame_correlation)
+    assert seen.sighting is not None
+    answer = predictor.predict_logits(
+        pooled[None] * calibration.temperature,
+        [seen.sighting],
+        settings,
+        unknown_scores=np.array([-logits.max(axis=1).mean()]),
+    )[0]
+    node = answer.verdict.node or f"type:{predictor.classes[int(answer.probs.argmax())]}"
+    members = predictor.checkpoint.taxonomy.members(node, predictor.classes)
+    spoke = contributions(logits / calibration.temperature, members)
+    order = np.argsort(-spoke, kind="stable")[:_CARRIED].tolist()
+    track = {
+        "id": number,
+        "frames": len(logits),
+        "effective_frames": round(effective_frames(len(logits), calibration.frame_correlation), 3),
+        "first_s": seen.moments[0]["time_s"],
+        "last_s": seen.moments[-1]["time_s"],
+        "carried_by": [
+            {**seen.moments[i], "weight": round(float(spoke[i]), 3)} for i in order if spoke[i] > 0
+        ],
+    }
+    record = answer_record(still, answer, predictor, settings, track=track)
+    # A moving aircraft has no one box.
+    record.update(box=None, reason=f"Over {len(logits)} frame(s): {record['reason']}")
+    return record
+
+
+def _nothing(still: Still, taken: int, predictor: Predictor, settings: Settings) -> dict[str, Any]:
+    """The summary of a clip without an aircraft."""
+    said = f"No aircraft was located in any of {taken} frames looked at."
+    return empty_record(still, said, predictor, settings)

@@ -1,0 +1,58 @@
+"""Where a checkpoint comes from: data, code, settings, when. No path of a machine."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import subprocess
+from collections import Counter
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from airframe.config import Config
+from airframe.record import library_versions
+from data.manifest import Sample
+from models.checkpoint import WEIGHTS
+
+
+def provenance(config: Config, samples: Iterable[Sample]) -> dict[str, Any]:
+    """What goes into a card: hashes of the data, counts by split and kind, settings, versions."""
+    counts = Counter(f"{s.split}/{s.kind}" for s in samples)
+    settings = config.model_dump(
+        mode="json", exclude={"run": True, "data": {"manifest", "root", "boxes", "splits"}}
+    )
+    for section in ("model", "localizer"):
+        weights = (settings[section] or {}).get("weights")
+        if weights not in (None, "imagenet", "coco"):
+            first = Path(weights)
+            settings[section]["weights"] = first.name
+            file = first / WEIGHTS if first.is_dir() else first
+            settings[section]["weights_sha256"] = _sha256(file)
+    data = config.data
+    return {
+        "manifest_sha256": _sha256(data.manifest) if data.manifest else None,
+        "boxes_sha256": _sha256(data.boxes) if data.boxes else None,
+        "samples": dict(sorted(counts.items())),
+        "config": settings,
+        "code": _commit(),
+        "versions": library_versions(),
+        "machine": platform.machine(),
+        "created_utc": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _commit() -> str | None:
+    """The code's git commit, with `+` where files differ from it; None outside a checkout."""
+    try:
+        here = Path(__file__).parent
+        asked = ("git", "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*")
+        done = subprocess.run(asked, cwd=here, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None

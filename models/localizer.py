@@ -1,0 +1,192 @@
+"""The localizer: a frame in, boxes of the aircraft in it out.
+
+Ours is FCOS (Tian et al. 2019) from torchvision's parts on MobileNetV2 with a narrow feature
+pyramid: anchor-free, so that no table of box shapes has to fit a rotor as well as a delta wing,
+and a pyramid with a stride of 8, so that an aircraft of a dozen pixels still has a cell of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from torch import Tensor, nn
+from torchvision.models import detection
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.backbone_utils import BackboneWithFPN
+from torchvision.models.detection.fcos import FCOS, FCOSHead
+from torchvision.models.detection.transform import GeneralizedRCNNTransform
+from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
+
+from data.transforms import IMAGENET_MEAN, IMAGENET_STD, shrunk
+from models.backbones import BackboneError, build_trunk
+from models.card import CheckpointError, read_network, said, write_network
+from models.weights import restore
+
+RGB = NDArray[np.uint8]
+FORMAT = "airframe.localizer", 1
+FILES = "localizer.safetensors", "localizer.json"
+_FIELDS = ("name", "version", "architecture", "long_side", "threshold", "metrics", "provenance")
+_WIDTH, _CONVS = 96, 2  # channels of the pyramid, convolutions in each tower of the head
+_STRIDES = (8, 16, 32, 64)
+_OVERLAP = 0.5  # IoU above which two boxes are one aircraft
+_MOST = 100  # boxes kept of one picture before the threshold
+
+
+class Box(NamedTuple):
+    """One aircraft: edges in pixels of the picture, `score` in [0, 1]."""
+
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+    score: float
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """`build(weights)` makes the torchvision detector; `label` is its class of aircraft."""
+
+    build: Callable[[str | None], nn.Module]
+    label: int
+
+
+@dataclass(frozen=True)
+class LocalizerCard:
+    """What a localizer says of itself.
+
+    Pictures are shrunk to `long_side` pixels; boxes of at least `threshold` count as found.
+    """
+
+    name: str
+    version: str
+    architecture: str
+    long_side: int
+    threshold: float
+    metrics: Mapping[str, Any]
+    provenance: Mapping[str, Any]
+    sha256: str = ""
+
+
+class _AsGiven(GeneralizedRCNNTransform):
+    """Normalises and batches, but never resizes: pictures come shrunk by a filter that does not
+    alias, and torchvision's own option for it holds in training only."""
+
+    def __init__(self) -> None:
+        super().__init__(0, 0, list(IMAGENET_MEAN), list(IMAGENET_STD))
+
+    def resize(self, image: Tensor, target: Any = None) -> tuple[Tensor, Any]:
+        return image, target
+
+
+def _fcos(weights: str | None) -> nn.Module:
+    trunk = build_trunk("mobilenet_v2", weights)
+    pyramid = BackboneWithFPN(
+        trunk,
+        return_layers={"6": "0", "13": "1", "17": "2"},
+        in_channels_list=[32, 96, 320],
+        out_channels=_WIDTH,
+        extra_blocks=LastLevelMaxPool(),
+    )
+    anchors = AnchorGenerator(tuple((s,) for s in _STRIDES), ((1.0,),) * len(_STRIDES))
+    return FCOS(
+        pyramid,
+        num_classes=1,
+        anchor_generator=anchors,
+        head=FCOSHead(_WIDTH, 1, 1, _CONVS),
+        score_thresh=0.02,
+        nms_thresh=_OVERLAP,
+        detections_per_img=_MOST,
+    )
+
+
+def _coco(weights: str | None) -> nn.Module:
+    if weights not in (None, "coco"):
+        raise BackboneError(f"weights {weights!r}: this detector takes only coco, or null")
+    kinds = detection.FasterRCNN_MobileNet_V3_Large_FPN_Weights
+    try:
+        return detection.fasterrcnn_mobilenet_v3_large_fpn(
+            weights=kinds.DEFAULT if weights else None, weights_backbone=None
+        )
+    except (OSError, RuntimeError) as error:  # no network, or a download that arrived damaged
+        raise BackboneError(
+            f"torchvision's COCO weights could not be downloaded ({said(error)}); "
+            "train configs/localizer.yaml instead"
+        ) from error
+
+
+# COCO counts `background` as class 0, `airplane` is 5; helicopters are no class of it.
+ARCHITECTURES = {
+    "fcos_mobilenet_v2": Architecture(_fcos, 0),
+    "fasterrcnn_mobilenet_v3_large_fpn": Architecture(_coco, 5),
+}
+
+
+def build_detector(architecture: str, weights: str | None = None) -> nn.Module:
+    """The torchvision detector; raises BackboneError (see `build_trunk`)."""
+    if architecture not in ARCHITECTURES:
+        known = ", ".join(ARCHITECTURES)
+        raise BackboneError(f"no localizer {architecture!r}; known: {known}")
+    detector = ARCHITECTURES[architecture].build(weights)
+    detector.transform = _AsGiven()
+    return detector
+
+
+class Localizer:
+    """A detector with its card, ready to look."""
+
+    def __init__(
+        self, card: LocalizerCard, detector: nn.Module, device: torch.device | str = "cpu"
+    ) -> None:
+        self.card, self.device = card, torch.device(device)
+        self.detector = detector.eval().to(self.device).to(memory_format=torch.channels_last)
+
+    @torch.no_grad()
+    def locate(self, pictures: Sequence[RGB], threshold: float | None = None) -> list[list[Box]]:
+        """The boxes in each picture (H, W, 3), surest first, of at least `threshold` (the card's).
+
+        Each picture is looked at by itself, so that no other one can change its boxes.
+        """
+        least = self.card.threshold if threshold is None else threshold
+        return [[box for box in self._look(picture) if box.score >= least] for picture in pictures]
+
+    def _look(self, picture: RGB) -> list[Box]:
+        small = shrunk(picture, self.card.long_side)
+        tensor = torch.from_numpy(small).permute(2, 0, 1).float().div_(255).to(self.device)
+        found = self.detector([tensor])[0]
+        label = ARCHITECTURES[self.card.architecture].label
+        mine = found["labels"] == label
+        scale = torch.tensor([picture.shape[1] / small.shape[1], picture.shape[0] / small.shape[0]])
+        edges = found["boxes"][mine].cpu() * scale.repeat(2)
+        scores = found["scores"][mine].cpu()
+        rows = torch.cat([edges, scores[:, None]], 1).tolist()
+        # A box of no width says nothing and could not be cropped.
+        return [Box(*row) for row in rows if row[2] - row[0] >= 1 and row[3] - row[1] >= 1]
+
+
+def save_localizer(folder: Path, card: LocalizerCard, detector: nn.Module) -> LocalizerCard:
+    """Write both files; returns the card with its `sha256`."""
+    body = {key: getattr(card, key) for key in _FIELDS}
+    sha256 = write_network(folder, FILES, detector, body, FORMAT)
+    return LocalizerCard(**{**vars(card), "sha256": sha256})
+
+
+def load_localizer(folder: Path, device: torch.device | str = "cpu") -> Localizer:
+    """Read a localizer. Raises CheckpointError (see `models.card.read_network`)."""
+    raw, weights = read_network(folder, FILES, _FIELDS, FORMAT)
+    try:
+        card = LocalizerCard(**{key: raw[key] for key in (*_FIELDS, "sha256")})
+        detector = build_detector(card.architecture)
+        restore(detector, load_tensors(weights))
+    except (SafetensorError, RuntimeError, TypeError, KeyError, ValueError) as error:
+        raise CheckpointError(
+            f"localizer {folder}: does not fit together: {said(error)}"
+        ) from error
+    return Localizer(card, detector, device)
