@@ -28,7 +28,7 @@ $(READY): pyproject.toml constraints.txt
 	@touch $(READY)
 
 demo: $(READY)
-	@echo "Identifying the drawn pictures of examples/ with the shipped checkpoint: about 15 seconds."
+	@echo "Identifying the drawn pictures and the clip of examples/ with the shipped checkpoint: about 15 seconds."
 	@$(BIN)/python infer.py examples --output out/demo.jsonl
 
 test: $(READY)

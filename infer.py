@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -62,9 +63,9 @@ def main(
         _refuse(f"--output {output}: write a name that ends in .jsonl or .csv, or -")
     # Imported late: a wrong option should be told at once, not after torch has loaded.
     from airframe.batch import Task, find_files
-    from airframe.looking import BoxError
     from airframe.predictor import RELEASE, Predictor, Settings
-    from data.video import Sampling, is_clip
+    from data.sampling import Sampling
+    from data.video import is_clip
     from models.card import CheckpointError
 
     try:
@@ -78,10 +79,9 @@ def main(
         _refuse("nothing to read: the list of files is empty")
     if box and (len(found) > 1 or is_clip(found[0][0])):
         _refuse(f"--box {box}: belongs to one still; give that one alone")
-    try:
-        records = _run(found, predictor, task, output)
-    except BoxError as error:
-        _refuse(f"--box: {error}")
+    if task.box is not None:
+        _check_box(found[0][0], task.box)
+    records = _run(found, predictor, task, output)
     files = {r["source"]["path"] for r in records}
     failed = [r for r in records if r["failure"]]
     if output != "-":
@@ -150,6 +150,19 @@ def _run(
             else:
                 records.append(record)
     return records
+
+
+def _check_box(path: str, box: Sequence[float]) -> None:
+    """Refuse a box that does not fit its still, before an older file of records is opened."""
+    from airframe.looking import BoxError, checked_box
+    from data.images import StillError, read_size
+
+    try:
+        checked_box(box, *read_size(path))
+    except BoxError as error:
+        _refuse(f"--{error}")
+    except StillError:
+        return  # the run tells what is wrong with the file
 
 
 def _edges(box: str | None) -> list[float] | None:

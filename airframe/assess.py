@@ -24,7 +24,7 @@ from data.taxonomy import Taxonomy
 from data.transforms import pixels
 
 Batches = list[Sequence[Sample]]
-LOOKS = ("localizer", "boxes", "centre", "frame")
+LOOKS = ("localizer", "boxes", "centre", "frame", "box alone", "frame alone")
 _CENTRE = 0.25, 0.25, 0.75, 0.75  # the middle half of the frame, each way
 
 
@@ -37,7 +37,8 @@ class Task:
     """What to measure on what. `split` None takes every sample of the manifest.
 
     `look` is one of LOOKS: where the localizer says, as inference does; at the manifest's largest
-    box; at the middle of the frame; or at all of it. `boxed` leaves out pictures without a box in
+    box; at the middle of the frame; at all of it; and where the localizer says, but with only one
+    of a checkpoint's two looks. `boxed` leaves out pictures without a box in
     the manifest, so that all looks are measured on the same ones.
     """
 
@@ -189,7 +190,7 @@ def _look_at(
             sizes.append(_size(sample, still))
             views.append((still, _sighting(sample, still, predictor, look)))
         if views:
-            rows.append(predictor.outputs(views)[0])
+            rows.append(_logits(views, predictor, look))
             sighted += [sighting for _, sighting in views]
     if not rows:
         raise AssessError(f"none of {len(samples)} pictures could be opened: {failures[0]}")
@@ -197,8 +198,17 @@ def _look_at(
     return _Seen(answered, np.concatenate(rows), missed, np.array(sizes), failures)
 
 
+def _logits(views: list[tuple[Still, Sighting]], predictor: Predictor, look: str) -> Reals:
+    if look not in ("box alone", "frame alone"):
+        return predictor.outputs(views)[0]
+    boxes, frames = predictor.apart(views)
+    if look == "box alone" or frames is None:
+        return np.asarray(boxes.logits.numpy())
+    return np.asarray(frames.numpy())
+
+
 def _sighting(sample: Sample, still: Still, predictor: Predictor, look: str) -> Sighting:
-    if look == "localizer":
+    if look in ("localizer", "box alone", "frame alone"):
         return predictor.look(still)[0]
     if look == "centre":
         return Sighting(pixels(_CENTRE, still.rgb))

@@ -17,7 +17,9 @@ from airframe.looking import BoxError
 from airframe.predictor import Predictor, Settings
 from airframe.record import answer_record, columns, failure_record, flatten
 from data.images import IMAGE_SUFFIXES, UNREADABLE_SUFFIXES, Still, StillError, open_still
-from data.video import EVERY_SECOND, VIDEO_SUFFIXES, Sampling, is_clip, open_clip
+from data.images.file import plain
+from data.sampling import EVERY_SECOND, Sampling
+from data.video import VIDEO_SUFFIXES, is_clip, open_clip
 
 Found = tuple[str, StillError | None]
 
@@ -144,7 +146,7 @@ def _answer_clip(
         clip = open_clip(path)
         yield from clip_records(clip, predictor, settings, task.sampling, task.batch_size)
         if clip.damage:
-            warn(f"{path}: {clip.damage}; what could be read is answered")
+            warn(f"{plain(path)}: {clip.damage}; what could be read is answered")
     except StillError as error:
         yield failure_record(path, error, predictor, settings)
     except Exception as error:
@@ -185,7 +187,7 @@ def _alone(still: Still, predictor: Predictor, task: Task) -> Any:
 
 def _inference_error(path: str, error: Exception) -> StillError:
     first = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return StillError("inference_error", f"{path}: the network failed on it: {first}")
+    return StillError("inference_error", f"{plain(path)}: the network failed on it: {first}")
 
 
 class RecordWriter:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from rich.progress import track
+from torch import Tensor
 
 from airframe.assess import AssessError, Task, samples_of
 from airframe.calibration import Bools
@@ -20,18 +21,26 @@ from airframe.evaluation import Evaluated, evaluate
 from airframe.looking import sightings
 from airframe.predictor import Predictor
 from airframe.tracks import fit_correlation, pool
-from airframe.training import released_spec
 from data.footage import filmed
 from data.images import open_still
 from data.manifest import Sample
 from data.transforms import InputSpec, eval_transform
-from models.classifier import Classifier
+from models.classifier import Classifier, together
 from models.localizer import Localizer
 
 
+class Networks(NamedTuple):
+    """All that looks: the classifier at boxes, and perhaps a second one at the whole frame."""
+
+    classifier: Classifier
+    spec: InputSpec
+    localizer: Localizer | None
+    context: Classifier | None = None
+    context_spec: InputSpec | None = None
+
+
 def fit_frames(
-    classifier: Classifier,
-    localizer: Localizer,
+    networks: Networks,
     samples: Sequence[Sample],
     allowed: Bools,
     calibration: Calibration,
@@ -41,11 +50,8 @@ def fit_frames(
     the same; `allowed` (N, C)."""
     calibrating = config.calibration
     chosen = spread(samples, calibrating.tracks, config.seed)
-    spec = released_spec(config)
     tracks = [
-        filmed_logits(
-            classifier, localizer, samples[i], spec, calibrating.track_frames, config.seed
-        )
+        filmed_logits(networks, samples[i], calibrating.track_frames, config.seed)
         for i in track(chosen, "filming", transient=True)
     ]
     kinds = [samples[i].kind for i in chosen]
@@ -68,10 +74,15 @@ def assess_clips(
     kept = [sample for sample in kept if sample.node]
     samples = [kept[i] for i in spread(kept, most, 0)]
     calibration, taxonomy = predictor.calibration, predictor.checkpoint.taxonomy
-    spec = predictor.checkpoint.spec
+    networks = Networks(
+        predictor.classifier,
+        predictor.checkpoint.spec,
+        predictor.localizer,
+        predictor.context,
+        predictor.checkpoint.context,
+    )
     tracks = [
-        filmed_logits(predictor.classifier, predictor.localizer, samples[i], spec, frames, 0)
-        / calibration.temperature
+        filmed_logits(networks, samples[i], frames, 0) / calibration.temperature
         for i in progress(list(range(len(samples))))
     ]
     pooled = {
@@ -113,20 +124,23 @@ def spread(samples: Sequence[Sample], most: int, seed: int) -> list[int]:
 
 @torch.no_grad()
 def filmed_logits(
-    classifier: Classifier,
-    localizer: Localizer,
-    sample: Sample,
-    spec: InputSpec,
-    frames: int,
-    seed: int,
+    networks: Networks, sample: Sample, frames: int, seed: int
 ) -> NDArray[np.float32]:
     """Logits (T, C) of the largest aircraft in each frame of a clip simulated from a still."""
     rng = np.random.default_rng((seed, zlib.crc32(sample.key.encode())))
-    views: list[Any] = []
-    for picture in filmed(open_still(sample.path).rgb, frames, rng):
-        seen = sightings(picture, localizer)[0]
-        views.append(eval_transform(picture, spec, seen.box))
-    device = next(classifier.parameters()).device
+    pictures = filmed(open_still(sample.path).rgb, frames, rng)
+    boxes = [sightings(picture, networks.localizer)[0].box for picture in pictures]
+    views = [eval_transform(p, networks.spec, b) for p, b in zip(pictures, boxes, strict=True)]
+    logits = _logits(networks.classifier, views)
+    if networks.context is not None and networks.context_spec is not None:
+        whole = [eval_transform(picture, networks.context_spec) for picture in pictures]
+        logits = together(logits, _logits(networks.context, whole))
+    rows: NDArray[np.float32] = logits.numpy()
+    return rows
+
+
+def _logits(network: Classifier, views: list[Tensor]) -> Tensor:
+    device = next(network.parameters()).device
     batch = torch.stack(views).to(device).contiguous(memory_format=torch.channels_last)
-    logits: NDArray[np.float32] = classifier(batch).logits.float().cpu().numpy()
+    logits: Tensor = network(batch).logits.float().cpu()
     return logits

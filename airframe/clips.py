@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -16,8 +15,9 @@ from airframe.looking import Edges, Sighting
 from airframe.predictor import Prediction, Predictor, Settings
 from airframe.record import answer_record, empty_record
 from airframe.tracks import Tracker, contributions, effective_frames, pool
-from data.images import Still
-from data.video import Clip, Frame, Sampling
+from data.images import Still, StillError
+from data.sampling import Sampling
+from data.video import Clip, Frame
 
 _CARRIED = 5  # frames named as those that carried a verdict
 
@@ -42,7 +42,8 @@ def clip_records(
     """
     tracker, seen = Tracker(), dict[int, _Seen]()
     taken = 0
-    for frames in _ahead(clip.frames(sampling), batch_size):
+    fault: list[StillError] = []
+    for frames in _ahead(clip.frames(sampling), batch_size, fault):
         stills = [_still(clip, frame) for frame in frames]
         sighted = [predictor.look(still) for still in stills]
         views = [(f, s) for f, mine in zip(stills, sighted, strict=True) for s in mine]
@@ -60,19 +61,38 @@ def clip_records(
                     _remember(seen.setdefault(number, _Seen()), moment, answer, row)
                 track = None if number is None else {"id": number}
                 yield answer_record(still, answer, predictor, settings, frame=moment, track=track)
+    damage = f" The clip is damaged: {clip.damage}." if clip.damage else ""
     for number, what in sorted(seen.items()):
-        yield _summary(_still(clip, None), number, what, predictor, settings)
-    if not seen:
-        yield _nothing(_still(clip, None), taken, predictor, settings)
+        yield _summary(_still(clip, None), number, what, predictor, settings, damage)
+    if taken and not seen:
+        said = f"No aircraft was located in any of {taken} frame(s) looked at.{damage}"
+        yield empty_record(_still(clip, None), said, predictor, settings)
+    if fault:
+        raise fault[0]
 
 
-def _ahead(frames: Iterator[Frame], size: int) -> Iterator[list[Frame]]:
-    """Frames in batches, the next one decoded while the network answers the present one."""
+def _ahead(frames: Iterator[Frame], size: int, fault: list[StillError]) -> Iterator[list[Frame]]:
+    """Frames in batches, the next one decoded while the network answers the present one.
+
+    A fault on the way ends them, and is left in `fault`: what came before it is still handed out.
+    """
+
+    def batch() -> list[Frame]:
+        taken: list[Frame] = []
+        try:
+            while not fault and len(taken) < size:
+                taken.append(next(frames))
+        except StopIteration:
+            pass
+        except StillError as error:
+            fault.append(error)
+        return taken
+
     with ThreadPoolExecutor(max_workers=1) as pool_:
-        waiting = pool_.submit(lambda: list(islice(frames, size)))
-        while batch := waiting.result():
-            waiting = pool_.submit(lambda: list(islice(frames, size)))
-            yield batch
+        waiting = pool_.submit(batch)
+        while ready := waiting.result():
+            waiting = pool_.submit(batch)
+            yield ready
 
 
 def _still(clip: Clip, frame: Frame | None) -> Still:
@@ -93,6 +113,8 @@ def _follow(
     """The number of the aircraft in each answer of a frame; None where there is no aircraft."""
     whole: Edges = (0.0, 0.0, float(still.width), float(still.height))
     real = [i for i, answer in enumerate(answers) if answer.verdict.status != "no_aircraft"]
+    if answers[0].sighting.missed and any(t.boxes[-1] != whole for t in tracker.alive(taken)):
+        real = []  # an aircraft lost for a moment, not another one as large as the frame
     boxes = [answers[i].sighting.box or whole for i in real]
     tracks = tracker.update(taken, boxes, [features[i] for i in real])
     numbers: list[int | None] = [None] * len(answers)
@@ -110,7 +132,12 @@ def _remember(seen: _Seen, moment: dict[str, Any], answer: Prediction, row: Real
 
 
 def _summary(
-    still: Still, number: int, seen: _Seen, predictor: Predictor, settings: Settings
+    still: Still,
+    number: int,
+    seen: _Seen,
+    predictor: Predictor,
+    settings: Settings,
+    damage: str,
 ) -> dict[str, Any]:
     """One aircraft over its frames. The pooled row goes the same road as that of a still."""
     calibration = predictor.calibration
@@ -139,11 +166,5 @@ def _summary(
     }
     record = answer_record(still, answer, predictor, settings, track=track)
     # A moving aircraft has no one box.
-    record.update(box=None, reason=f"Over {len(logits)} frame(s): {record['reason']}")
+    record.update(box=None, reason=f"Over {len(logits)} frame(s): {record['reason']}{damage}")
     return record
-
-
-def _nothing(still: Still, taken: int, predictor: Predictor, settings: Settings) -> dict[str, Any]:
-    """The summary of a clip without an aircraft."""
-    said = f"No aircraft was located in any of {taken} frames looked at."
-    return empty_record(still, said, predictor, settings)

@@ -47,7 +47,8 @@ class ModelConfig(_Section):
     """Which network: a row of `models.backbones`, its first weights, its input size.
 
     `localizer` is the folder of the one that crops for it, in training and ever after, with
-    `margin` around each box; null for whole frames.
+    `margin` around each box; null for whole frames. `context` is the folder of a checkpoint of the
+    same backbone and types that looks at whole frames: its answer is averaged in.
 
     `weights` is null (random), `imagenet` (torchvision's download), a safetensors file of the
     backbone, or the folder of one of our own checkpoints to go on from.
@@ -59,6 +60,7 @@ class ModelConfig(_Section):
     width: Positive | None = None
     localizer: Path | None = None
     margin: Fraction = 0.12
+    context: Path | None = None
     frozen_stages: Annotated[int, Field(ge=0)] = 0
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -35,6 +36,8 @@ class Calibration:
     def __post_init__(self) -> None:
         if not (np.isfinite(self.temperature) and self.temperature > 0):
             raise ValueError(f"temperature must be a positive number, got {self.temperature}")
+        if self.absence is not None and not np.isfinite(self.absence):
+            raise ValueError(f"absence must be a number, got {self.absence}")
         if not 0 <= self.frame_correlation <= 1:
             raise ValueError(f"frame_correlation is {self.frame_correlation}, outside 0..1")
         for name in ("coverage", "confidence"):
@@ -180,7 +183,7 @@ def fit_absence(unknown_scores: Reals, false_alarm: float) -> float:
     """
     scores = np.sort(np.asarray(unknown_scores, np.float64))
     rank = int(np.floor((len(scores) + 1) * false_alarm + 1e-9))
-    return float(scores[rank - 1]) if rank >= 1 else float(scores[0])
+    return float(scores[rank - 1]) if rank >= 1 else -sys.float_info.max
 
 
 def _answer_reason(

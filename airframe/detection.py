@@ -98,15 +98,20 @@ def recall_at(matched: Sequence[Matched], false_a_picture: float = 1.0) -> float
     _, right, total = _ranked(matched)
     if not total:
         return float("nan")
-    allowed = np.cumsum(~right) <= false_a_picture * len(matched)
-    return float(right[allowed].sum() / total)
+    return float(right[_allowed(matched, false_a_picture)].sum() / total)
 
 
 def threshold_at(matched: Sequence[Matched], false_a_picture: float) -> float:
     """The lowest score at which there are at most so many false boxes a picture; 1 if none is."""
+    scores, _, _ = _ranked(matched)
+    return float(scores[_allowed(matched, false_a_picture)].min(initial=1.0))
+
+
+def _allowed(matched: Sequence[Matched], false_a_picture: float) -> NDArray[np.bool_]:
+    """Of the ranked boxes those that a threshold may keep; of equal scores all or none."""
     scores, right, _ = _ranked(matched)
-    allowed = np.cumsum(~right) <= false_a_picture * len(matched)
-    return float(scores[allowed].min(initial=1.0))
+    last = np.searchsorted(-scores, -scores, side="right") - 1
+    return np.asarray(np.cumsum(~right)[last] <= false_a_picture * len(matched))
 
 
 def _ranked(matched: Sequence[Matched]) -> tuple[Array, NDArray[np.bool_], int]:

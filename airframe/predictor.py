@@ -19,8 +19,8 @@ from airframe.looking import Sighting, checked_box, sightings
 from data.images import Still
 from data.transforms import eval_transform
 from models.card import CheckpointError
-from models.checkpoint import LOCALIZER, Checkpoint, load_checkpoint
-from models.classifier import Output
+from models.checkpoint import LOCALIZER, Checkpoint, load_checkpoint, load_context
+from models.classifier import Classifier, Output, together
 from models.localizer import Localizer, load_localizer
 
 _CHUNK = 8  # views in one pass: of twelve aircraft in each of eight stills not all fit at once
@@ -79,6 +79,9 @@ class Predictor:
             raise CheckpointError(f"checkpoint {folder}: {error}") from error
         self.device = _device(device)
         self.classifier = classifier.to(self.device).to(memory_format=torch.channels_last)
+        self.context = load_context(folder)
+        if self.context is not None:
+            self.context.to(self.device).to(memory_format=torch.channels_last)
         self.localizer: Localizer | None = None
         if self.checkpoint.localizer is not None:
             self.localizer = load_localizer(folder / LOCALIZER, self.device)
@@ -104,18 +107,38 @@ class Predictor:
 
     @torch.no_grad()
     def outputs(self, views: Sequence[tuple[Still, Sighting]]) -> tuple[Reals, NDArray[np.float32]]:
-        """Logits (N, C) and features (N, D) of N views, in float32."""
-        spec = self.checkpoint.spec
-        rows: list[Output] = []
-        for start in range(0, len(views), _CHUNK):
-            part = views[start : start + _CHUNK]
-            batch = torch.stack([eval_transform(still.rgb, spec, s.box) for still, s in part])
-            batch = batch.to(self.device).contiguous(memory_format=torch.channels_last)
-            rows.append(self.classifier(batch))
-        logits, features = (
-            torch.cat([row[i].float().cpu() for row in rows]).numpy() for i in range(2)
+        """Logits (N, C) and features (N, D) of N views, in float32.
+
+        Where the checkpoint has a context, the logits are those of both looks together; the
+        features are of the box alone.
+        """
+        boxes, frames = self.apart(views)
+        logits = boxes.logits if frames is None else together(boxes.logits, frames)
+        return logits.numpy(), boxes.features.numpy()
+
+    @torch.no_grad()
+    def apart(self, views: Sequence[tuple[Still, Sighting]]) -> tuple[Output, torch.Tensor | None]:
+        """What the two looks say of N views by themselves: of the boxes, and of the frames."""
+        spec, context = self.checkpoint.spec, self.checkpoint.context
+        boxes = self._answers(
+            self.classifier, [eval_transform(still.rgb, spec, s.box) for still, s in views]
         )
-        return logits, features
+        if self.context is None or context is None:
+            return boxes, None
+        stills = {id(still): still for still, _ in views}  # several aircraft share a frame
+        seen = [eval_transform(still.rgb, context) for still in stills.values()]
+        place = {key: i for i, key in enumerate(stills)}
+        frames = self._answers(self.context, seen).logits
+        return boxes, frames[[place[id(still)] for still, _ in views]]
+
+    def _answers(self, network: Classifier, pictures: list[torch.Tensor]) -> Output:
+        """The network's output for pictures (3, H, W), a few at a time, on the CPU."""
+        rows: list[Output] = []
+        for start in range(0, len(pictures), _CHUNK):
+            batch = torch.stack(pictures[start : start + _CHUNK]).to(self.device)
+            rows.append(network(batch.contiguous(memory_format=torch.channels_last)))
+        logits, features = (torch.cat([row[i].float().cpu() for row in rows]) for i in range(2))
+        return Output(logits, features)
 
     def predict(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import platform
 import subprocess
 from collections import Counter
@@ -14,7 +15,8 @@ from typing import Any
 from airframe.config import Config
 from airframe.record import library_versions
 from data.manifest import Sample
-from models.checkpoint import WEIGHTS
+from models.checkpoint import CARD, WEIGHTS
+from models.localizer import FILES
 
 
 def provenance(config: Config, samples: Iterable[Sample]) -> dict[str, Any]:
@@ -30,6 +32,11 @@ def provenance(config: Config, samples: Iterable[Sample]) -> dict[str, Any]:
             settings[section]["weights"] = first.name
             file = first / WEIGHTS if first.is_dir() else first
             settings[section]["weights_sha256"] = _sha256(file)
+    for key, card in (("localizer", FILES[1]), ("context", CARD)):
+        folder = (settings["model"] or {}).get(key)
+        if folder is not None:
+            named = json.loads((Path(folder) / card).read_text("utf-8"))
+            settings["model"][key] = {"name": named["name"], "sha256": named["sha256"]}
     data = config.data
     return {
         "manifest_sha256": _sha256(data.manifest) if data.manifest else None,

@@ -190,7 +190,10 @@ def _cell(value: Any) -> Any:
     if value is None:
         return ""
     if isinstance(value, list):
-        return ";".join(str(item) for item in value)
+        return ";".join(
+            ",".join(f"{k}={v}" for k, v in item.items()) if isinstance(item, dict) else str(item)
+            for item in value
+        )
     if isinstance(value, dict):
         return ";".join(f"{key}={item}" for key, item in value.items() if item is not None)
     return value

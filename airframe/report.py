@@ -144,6 +144,8 @@ def _place(record: dict[str, Any]) -> str:
         said += f" at {frame['time_s']:g} s"
     elif track:
         said += f" {track['first_s']:g} to {track['last_s']:g} s"
+    elif record["box"]:
+        said += ", at " + ",".join(f"{edge:.0f}" for edge in record["box"])
     return f"{said}, aircraft {track['id']}" if track else said
 
 

@@ -16,8 +16,8 @@ from rich.console import Console
 from rich.progress import track
 
 import airframe
-from airframe.clip_calibration import fit_frames
-from airframe.config import Config, dump_config
+from airframe.clip_calibration import Networks, fit_frames
+from airframe.config import Config, ConfigError, dump_config
 from airframe.corpus import Corpus, allowed_matrix, build_corpus, with_boxes, without_boxes
 from airframe.decision import Calibration, fit_absence
 from airframe.evaluation import Evaluated, evaluate
@@ -28,8 +28,9 @@ from airframe.report import figures_table
 from airframe.training import cached_logits, fit, released_spec
 from data.manifest import Sample
 from data.splits import write_splits
-from models.checkpoint import LOCALIZER, Checkpoint, save_checkpoint
-from models.classifier import Classifier
+from data.transforms import InputSpec
+from models.checkpoint import LOCALIZER, Checkpoint, load_checkpoint, save_checkpoint
+from models.classifier import Classifier, together
 from models.localizer import Localizer, load_localizer, save_localizer
 from models.weights import round_weights
 
@@ -56,6 +57,7 @@ def train_run(config: Config, console: Console, *, resume: bool = False) -> Path
     (run / "config.yaml").write_text(dump_config(config), "utf-8")
     write_splits([*corpus.samples, *corpus.outside], run / "splits.csv")
     localizer = _localizer(config)
+    context = _context(config, corpus)
     if localizer is None:
         corpus = without_boxes(corpus)
     else:
@@ -68,11 +70,10 @@ def train_run(config: Config, console: Console, *, resume: bool = False) -> Path
         )
     classifier = fit(corpus, config, run, resume=resume)
     round_weights(classifier)
-    calibration, evaluated = _calibrate(classifier, localizer, corpus, config, run)
+    networks = Networks(classifier, released_spec(config), localizer, *context)
+    calibration, evaluated = _calibrate(networks, corpus, config, run)
     figures = evaluate(evaluated)
-    checkpoint = _save(
-        run / "checkpoint", classifier, localizer, corpus, config, calibration, figures
-    )
+    checkpoint = _save(run / "checkpoint", networks, corpus, config, calibration, figures)
     plot_curves(run / "metrics.csv", run / "curves.png")
     plot_confusion(evaluated, run / "confusion.png", f"{config.name}: families, val")
     plot_reliability(evaluated, run / "reliability.png", f"{config.name}: val")
@@ -94,6 +95,21 @@ def _localizer(config: Config) -> Localizer | None:
     return load_localizer(folder, device)
 
 
+def _context(config: Config, corpus: Corpus) -> tuple[Classifier | None, InputSpec | None]:
+    """The network that looks at the whole frame beside the one that is trained, and its input."""
+    folder = config.classifier.context
+    if folder is None:
+        return None, None
+    checkpoint, context = load_checkpoint(folder)
+    ours = config.classifier.backbone, corpus.classes
+    if (checkpoint.backbone, checkpoint.classes) != ours or checkpoint.localizer is not None:
+        raise ConfigError(
+            f"model.context: {folder} is not a checkpoint that looks at whole frames, of the "
+            "same backbone and types"
+        )
+    return context, checkpoint.spec
+
+
 def _announce(corpus: Corpus, config: Config, console: Console) -> None:
     splits = Counter(sample.split for sample in corpus.samples)
     counted = ", ".join(f"{name} {splits[name]}" for name in sorted(splits, key=str))
@@ -106,8 +122,7 @@ def _announce(corpus: Corpus, config: Config, console: Console) -> None:
 
 
 def _calibrate(
-    classifier: Classifier,
-    localizer: Localizer | None,
+    networks: Networks,
     corpus: Corpus,
     config: Config,
     run: Path,
@@ -116,7 +131,7 @@ def _calibrate(
     cached: dict[str, NDArray[Any]] = {}
     for split in ("calibration", "val"):
         samples = corpus.split(split)
-        cached[split] = cached_logits(classifier, corpus, samples, config)
+        cached[split] = _logits(networks, corpus, samples, config)
         cached[f"{split}_paths"] = np.array([sample.key for sample in samples])
     np.savez_compressed(run / "logits.npz", allow_pickle=False, **cached)
     samples = corpus.split("calibration")
@@ -130,12 +145,10 @@ def _calibrate(
         coverage=config.calibration.coverage,
         confidence=config.calibration.confidence,
     )
-    if localizer is not None:
+    if networks.localizer is not None:
         calibration = replace(calibration, absence=_absence(cached["calibration"], samples, config))
         if config.calibration.track_frames:
-            correlation = fit_frames(
-                classifier, localizer, known, allowed[labelled], calibration, config
-            )
+            correlation = fit_frames(networks, known, allowed[labelled], calibration, config)
             calibration = replace(calibration, frame_correlation=correlation)
     val = corpus.split("val")
     evaluated = Evaluated.answer(
@@ -145,9 +158,22 @@ def _calibrate(
         calibration,
         corpus.taxonomy,
         corpus.classes,
-        missed=_missed(val, localizer),
+        missed=_missed(val, networks.localizer),
     )
     return calibration, evaluated
+
+
+def _logits(
+    networks: Networks, corpus: Corpus, samples: Sequence[Sample], config: Config
+) -> NDArray[np.float32]:
+    """Logits (N, C) of samples as the checkpoint will see them."""
+    logits = cached_logits(networks.classifier, corpus, samples, networks.spec, config)
+    if networks.context is not None and networks.context_spec is not None:
+        frames = [replace(sample, boxes=()) for sample in samples]
+        spec = networks.context_spec
+        logits = together(logits, cached_logits(networks.context, corpus, frames, spec, config))
+    rows: NDArray[np.float32] = logits.numpy()
+    return rows
 
 
 def _missed(samples: Sequence[Sample], localizer: Localizer | None) -> NDArray[np.bool_]:
@@ -169,8 +195,7 @@ def _absence(
 
 def _save(
     folder: Path,
-    classifier: Classifier,
-    localizer: Localizer | None,
+    networks: Networks,
     corpus: Corpus,
     config: Config,
     calibration: Calibration,
@@ -182,14 +207,15 @@ def _save(
         backbone=config.classifier.backbone,
         classes=corpus.classes,
         taxonomy=corpus.taxonomy,
-        spec=released_spec(config),
-        localizer=None if localizer is None else localizer.card.sha256,
+        spec=networks.spec,
+        localizer=None if networks.localizer is None else networks.localizer.card.sha256,
+        context=networks.context_spec,
         calibration=calibration.to_dict(),
         metrics={"split": "val", **figures},
         provenance=provenance(config, corpus.samples),
     )
-    saved = save_checkpoint(folder, classifier, checkpoint)
-    if localizer is not None:
-        save_localizer(folder / LOCALIZER, localizer.card, localizer.detector)
+    saved = save_checkpoint(folder, networks.classifier, checkpoint, networks.context)
+    if networks.localizer is not None:
+        save_localizer(folder / LOCALIZER, networks.localizer.card, networks.localizer.detector)
     (folder.parent / "val.json").write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
     return saved

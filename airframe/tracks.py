@@ -18,7 +18,8 @@ from airframe.looking import Edges
 
 # A pair of boxes is one aircraft where its cost stays under this; see `_cost`.
 _GATE = 1.6
-_FORGET = 3  # frames that an aircraft may be out of sight and keep its name
+_FORGET = 3  # frames taken, after which an aircraft that is not seen again loses its number
+_PAN = 0.5  # what a common shift must save in total cost to be believed
 
 
 @dataclass
@@ -42,20 +43,21 @@ class Tracker:
     def __init__(self) -> None:
         self.tracks: list[Track] = []
 
+    def alive(self, frame: int) -> list[Track]:
+        """The aircraft that a box of sampled frame `frame` may be."""
+        return [t for t in self.tracks if frame - t.frames[-1] <= _FORGET]
+
     def update(
         self, frame: int, boxes: Sequence[Edges], looks: Sequence[NDArray[np.float32]]
     ) -> list[Track]:
         """The track of each box (B,) in sampled frame `frame`; `looks` (B, D) are its features."""
-        alive = [t for t in self.tracks if frame - t.frames[-1] <= _FORGET]
-        costs = np.array(
-            [[_cost(t, b, x) for t in alive] for b, x in zip(boxes, looks, strict=True)]
-        )
+        alive = self.alive(frame)
         owner: dict[int, Track] = {}
         if alive and boxes:
-            rows, columns = linear_sum_assignment(np.minimum(costs, 10 * _GATE))
-            owner = {
-                int(r): alive[c] for r, c in zip(rows, columns, strict=True) if costs[r, c] < _GATE
-            }
+            costs = np.array(
+                [[_cost(t, b, x) for t in alive] for b, x in zip(boxes, looks, strict=True)]
+            )
+            owner = {r: alive[c] for r, c in _matched(alive, boxes, costs) if costs[r, c] < _GATE}
         found = []
         for row, (box, look) in enumerate(zip(boxes, looks, strict=True)):
             track = owner.get(row)
@@ -69,15 +71,48 @@ class Tracker:
         return found
 
 
+def _matched(
+    alive: Sequence[Track], boxes: Sequence[Edges], costs: Floats
+) -> list[tuple[int, int]]:
+    """(box, track) pairs of the least total cost (B, T).
+
+    Under a panning camera a whole formation moves on by one place, and then each aircraft is
+    nearest to where its neighbour was. So every shift that one pair suggests is also tried for all
+    of them, at a price, and the one under which the rest fits best is taken.
+    """
+    last, now = np.array([t.boxes[-1] for t in alive]), np.array(boxes)
+    moved = (now[:, None, :2] + now[:, None, 2:] - last[None, :, :2] - last[None, :, 2:]) / 2
+    scale = _sides(now)[:, None] + _sides(last)[None]
+    rest = costs - _shift(moved, scale)
+    best, pairs = np.inf, (np.array([], int), np.array([], int))
+    for pan in (np.zeros(2), *moved.reshape(-1, 2)):
+        trial = np.where(costs < _GATE, np.minimum(_shift(moved - pan, scale) + rest, _GATE), _GATE)
+        rows, columns = linear_sum_assignment(trial)
+        total = trial[rows, columns].sum() + (_PAN if pan.any() else 0.0)
+        if total < best - 1e-9:
+            best, pairs = total, (rows, columns)
+    return list(zip(pairs[0].tolist(), pairs[1].tolist(), strict=True))
+
+
+def _sides(boxes: Floats) -> Floats:
+    return np.asarray(np.sqrt(np.prod(boxes[..., 2:] - boxes[..., :2], axis=-1)))
+
+
+def _shift(moved: Floats, scale: Floats) -> Floats:
+    """The cost (B, T) in 0..1 of moves (B, T, 2) in pixels; `scale` (B, T) two sizes added up.
+
+    It saturates at three sizes: whoever pans a camera moves everything by many at once.
+    """
+    return np.asarray(np.minimum(np.linalg.norm(moved, axis=-1) / scale, 3.0) / 3)
+
+
 def _cost(track: Track, box: Edges, look: NDArray[np.float32]) -> float:
     """How unlike a track's last box another is: shift in box sizes, ratio of sizes, looks."""
     a, b = np.array(track.boxes[-1]), np.array(box)
-    side_a, side_b = np.sqrt(np.prod(a[2:] - a[:2])), np.sqrt(np.prod(b[2:] - b[:2]))
-    shift = np.linalg.norm((a[:2] + a[2:] - b[:2] - b[2:]) / 2) / (side_a + side_b)
+    shift = _shift((b[:2] + b[2:] - a[:2] - a[2:]) / 2, _sides(a) + _sides(b))
     assert track.look is not None
     unlike = 1 - float(track.look @ look) / max(float(np.linalg.norm(look)), 1e-6)
-    # A shift saturates: whoever pans a camera moves everything by many sizes at once.
-    return float(min(shift, 3.0) / 3 + abs(np.log(side_a / side_b)) + unlike)
+    return float(shift + abs(np.log(_sides(a) / _sides(b))) + unlike)
 
 
 def effective_frames(frames: int, correlation: float) -> float:
@@ -112,7 +147,15 @@ def fit_correlation(
     """
     if not len(tracks) or len(tracks) != len(allowed):
         raise ValueError(f"{len(tracks)} tracks, but {len(allowed)} labels")
+    if not np.asarray(allowed).any(axis=1).all():
+        raise ValueError("allowed has a row without a type")
+    if not temperature > 0:
+        raise ValueError(f"temperature must be a positive number, got {temperature}")
     weight = np.ones(len(tracks)) if weights is None else np.asarray(weights, np.float64)
+    if weight.shape != (len(tracks),) or weight.min() < 0 or not weight.sum() > 0:
+        raise ValueError("weights must be one a track, none negative, not all zero")
+    if all(len(track) == 1 for track in tracks):
+        return 1.0  # nothing to learn from: frames then add no certainty
 
     def loss(correlation: float) -> float:
         pooled = np.stack([pool(t / temperature, correlation) for t in tracks])
@@ -123,8 +166,8 @@ def fit_correlation(
         return float(np.average(nll, weights=weight))
 
     found = minimize_scalar(loss, bounds=(0.0, 1.0), method="bounded", options={"xatol": 1e-4})
-    best = min((loss(float(c)), float(c)) for c in (0.0, float(found.x), 1.0))
-    return best[1]
+    # Of equals the larger: it claims less.
+    return min((loss(float(c)), -float(c)) for c in (0.0, float(found.x), 1.0))[1] * -1.0
 
 
 def contributions(logits: Reals, members: Sequence[int]) -> Floats:

@@ -10,10 +10,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import lightning.pytorch as pl
-import numpy as np
 import torch
 from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, ModelCheckpoint
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, WeightedRandomSampler
 
@@ -27,6 +25,8 @@ from data.transforms import InputSpec
 from models.backbones import backbone
 from models.checkpoint import start_from
 from models.classifier import Classifier, build_classifier
+
+CHUNK = 8  # pictures in one pass where only answers are wanted: larger batches leave the cache
 
 
 class EpochLog(pl.Callback):
@@ -255,14 +255,13 @@ def make_trainer(
 
 @torch.no_grad()
 def cached_logits(
-    classifier: nn.Module, corpus: Corpus, samples: Any, config: Config
-) -> NDArray[np.float32]:
-    """Logits (N, C) of samples as the released checkpoint sees them, in float32."""
+    classifier: nn.Module, corpus: Corpus, samples: Any, spec: InputSpec, config: Config
+) -> Tensor:
+    """Logits (N, C) of samples as a released checkpoint of that input sees them, in float32."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     classifier = classifier.to(device).eval()
-    spec, train = released_spec(config), config.train
+    loader = eval_loader(corpus, samples, spec, CHUNK, config.train.workers)
     rows = [
-        classifier(batch.image.to(device)).logits.float().cpu().numpy()
-        for batch in eval_loader(corpus, samples, spec, train.batch_size, train.workers)
+        classifier(b.image.to(device).contiguous(memory_format=torch.channels_last)) for b in loader
     ]
-    return np.concatenate(rows)
+    return torch.cat([row.logits.float().cpu() for row in rows])

@@ -106,7 +106,8 @@ def _clip_rate(predictor: Any, path: Path, every: str) -> dict[str, float]:
     """Frames answered a second, end to end from the file, and how many times faster than life."""
     from airframe.clips import clip_records
     from airframe.predictor import Settings
-    from data.video import Sampling, open_clip
+    from data.sampling import Sampling
+    from data.video import open_clip
 
     start = time.perf_counter()
     sampling = Sampling.parse(every)

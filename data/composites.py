@@ -148,12 +148,15 @@ def zoomed(
     # Where the picture is larger than the window, the window stays inside it; else it lies inside.
     spare = np.array([width - scale * w, height - scale * h])
     shift = np.clip(shift, np.minimum(spare, 0), np.maximum(spare, 0))
-    matrix = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]])
+    # Boxes count from a pixel's edge, warping from its middle.
+    middle = shift + (scale - 1) / 2
+    matrix = np.array([[scale, 0, middle[0]], [0, scale, middle[1]]])
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     border = tuple(float(v) for v in picture.mean((0, 1)))
     if scale < 0.7:  # warping alone would skip pixels
         small = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=method)
-        matrix[0, 0], matrix[1, 1] = w * scale / small.shape[1], h * scale / small.shape[0]
+        matrix[0] = w * scale / small.shape[1], 0, shift[0]
+        matrix[1] = 0, h * scale / small.shape[0], shift[1]
         picture = np.asarray(small, np.uint8)
     view = cv2.warpAffine(
         picture,

@@ -109,6 +109,8 @@ def _with_boxes(samples: list[Sample], path: Path) -> list[Sample]:
         for line, row in _rows(reader, path):
             try:
                 key = row["path"]
+                if key in given:
+                    problems.append(f"line {line}: path {key!r} stands already above")
                 given[key] = tuple(_boxes(row["box"] or ""))
             except ValueError as error:
                 problems.append(f"line {line}: {error}")

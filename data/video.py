@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice
-from math import floor, inf
+from math import inf
 from pathlib import PurePath
 from typing import IO, Any
 
@@ -32,8 +31,7 @@ from PIL import Image
 
 from data.images import MATTE, StillError
 from data.images.file import Limits, StillPath, open_file, plain
-
-SAMPLINGS = ("seconds", "scene", "key", "all")
+from data.sampling import EVERY_SECOND, Sampling
 
 # What a walk through a folder picks up. A file named otherwise can still be opened by its path.
 VIDEO_SUFFIXES = frozenset(
@@ -48,45 +46,10 @@ _UNMARKED = ("gif", "mpegts")  # readers that hand out half a frame at a cut lik
 _EBML, _SEGMENT = b"\x1aE\xdf\xa3", b"\x18\x53\x80\x67"  # how Matroska and WebM begin
 _FIRST_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")  # of MP4 and MOV
 
-_THUMBNAIL = (32, 18)
-_SCENE_CHANGE = 10.0  # mean absolute difference of two grey thumbnails, of 255
-_SCENE_PAUSE_S = 0.25
-
 _LONGEST_PIXEL = 4  # beyond this, either way, the shape in the header is a mistake
 _MATRICES = frozenset({0, 1, 2, 4, 5, 6, 7, 9})  # the YUV matrices (ITU-T H.273) swscale knows
 _UNSPECIFIED = 2
 _READ_FAILURES = 50  # after so many in a row the rest of the file is given up
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """Which frames are taken. Raises ValueError.
-
-    `seconds`: the first, then the first at or after each multiple of `every_s` · `scene`: the
-    first, then those that differ from the last one taken, at most one in 0.25 s · `key`: the key
-    frames, which decode without others · `all`: each.
-    """
-
-    how: str = "seconds"
-    every_s: float = 1.0  # of `seconds` alone
-
-    def __post_init__(self) -> None:
-        if self.how not in SAMPLINGS:
-            raise ValueError(f"sampling {self.how!r} is none of {', '.join(SAMPLINGS)}")
-        if not 0.001 <= self.every_s < inf:
-            raise ValueError(f"every_s must be a number from 0.001 seconds up, not {self.every_s}")
-        if self.how != "seconds" and self.every_s != 1.0:
-            raise ValueError(f"every_s belongs to the sampling 'seconds', not to {self.how!r}")
-
-    @classmethod
-    def parse(cls, text: str) -> Sampling:
-        """From a command line: "1", "0.5" or "2s"; or scene, key, all. Raises ValueError."""
-        word = text.strip().lower()
-        if word in SAMPLINGS[1:]:
-            return cls(word)
-        if not re.fullmatch(r"(\d+\.?\d*|\.\d+) ?s?", word, re.ASCII):
-            raise ValueError(f"sampling {text!r}: give seconds (1, 0.5, 2s), scene, key or all")
-        return cls("seconds", float(word.rstrip(" s")))
 
 
 @dataclass(frozen=True)
@@ -130,7 +93,6 @@ class Frame:
 
 
 DEFAULT_LIMITS = ClipLimits()
-EVERY_SECOND = Sampling()
 
 
 class Clip:
@@ -150,7 +112,7 @@ class Clip:
         The file stays open until the last frame, or until the generator is closed.
         """
         self.damage = None
-        take = _taker(sampling)
+        take = sampling.taker()
         index = -1
         with _reading(self.info.path, self._limits) as reading:
             clock = _Clock(reading.stream)
@@ -415,45 +377,6 @@ class _Clock:
             time_s = self._last_s + self._step
         self._last_s = time_s
         return time_s
-
-
-def _taker(sampling: Sampling) -> Callable[[VideoFrame, float], bool]:
-    """Says of each frame and its time, in order, whether it is taken."""
-    if sampling.how == "seconds":
-        return _each_period(sampling.every_s)
-    return _each_scene() if sampling.how == "scene" else lambda frame, time_s: True
-
-
-def _each_period(every_s: float) -> Callable[[VideoFrame, float], bool]:
-    taken = -1
-
-    def take(frame: VideoFrame, time_s: float) -> bool:
-        nonlocal taken
-        period = floor(time_s / every_s + 1e-9)  # 0.3 / 0.1 is a little under 3
-        before, taken = taken, max(taken, period)
-        return period > before
-
-    return take
-
-
-def _each_scene() -> Callable[[VideoFrame, float], bool]:
-    shrink = VideoReformatter()
-    last: np.ndarray | None = None
-    last_s = -inf
-
-    def take(frame: VideoFrame, time_s: float) -> bool:
-        nonlocal last, last_s
-        if time_s - last_s < _SCENE_PAUSE_S - 1e-9:
-            return False
-        width, height = _THUMBNAIL
-        small = shrink.reformat(frame, width, height, "gray", interpolation="AREA")
-        grey = small.to_ndarray().astype(np.float32)
-        if last is not None and np.abs(grey - last).mean() <= _SCENE_CHANGE:
-            return False
-        last, last_s = grey, time_s
-        return True
-
-    return take
 
 
 def _upright(pixels: np.ndarray, frame: VideoFrame) -> np.ndarray:

@@ -164,7 +164,8 @@ class Localizer:
         label = ARCHITECTURES[self.card.architecture].label
         mine = found["labels"] == label
         scale = torch.tensor([picture.shape[1] / small.shape[1], picture.shape[0] / small.shape[0]])
-        edges = found["boxes"][mine].cpu() * scale.repeat(2)
+        limit = torch.tensor([picture.shape[1], picture.shape[0]], dtype=torch.float32).repeat(2)
+        edges = torch.minimum(found["boxes"][mine].cpu() * scale.repeat(2), limit)
         scores = found["scores"][mine].cpu()
         rows = torch.cat([edges, scores[:, None]], 1).tolist()
         # A box of no width says nothing and could not be cropped.

@@ -239,7 +239,6 @@ def test_no_more_than_the_asked_share_of_empty_frames_passes_for_an_aircraft(sco
     assert passed <= len(scores) * share + 1e-6
 
 
-@pytest.mark.xfail(strict=True, reason="the least score itself is returned: a lower one passes")
 def test_from_too_few_empty_frames_no_next_one_passes():
     # Of 6 at 5 % not one in seven may pass, and at less than the lowest one in seven would.
     absence = fit_absence(np.arange(6.0), 0.05)

@@ -260,7 +260,6 @@ def test_the_threshold_is_the_lowest_that_keeps_the_promise(seed, allowed):
     assert recall_at(matched, allowed) == right / total
 
 
-@pytest.mark.xfail(strict=True, reason="boxes of one score are counted one by one")
 def test_of_boxes_with_one_score_all_are_above_the_threshold_or_none():
     # At 0.5 there are two false boxes in one picture, so the threshold must stay above it.
     matched = [hits("RRFF", [0.9, 0.5, 0.5, 0.5], 2)]

@@ -95,13 +95,16 @@ def test_what_is_found_is_looked_at_with_its_score():
     assert finding.asked[0] is FRAME
 
 
-LARGE, SURE, SPECK = (0, 0, 40, 40, 0.5), (50, 0, 70, 40, 0.9), (90, 50, 92, 52, 0.99)
+LARGE, SURE = (0, 0, 40, 40, 0.5), (50, 0, 80, 30, 0.95)
+THIRD, SPECK = (50, 0, 70, 40, 0.9), (90, 50, 92, 52, 0.99)
 
 
 def test_pixels_and_sureness_rank_together():
-    # 0.5 x 1600 = 800, 0.9 x 800 = 720, 0.99 x 4 = 4
-    seen = sightings(FRAME, Finding(SPECK, SURE, LARGE))
-    assert [(s.score, *s.box) for s in seen] == [(b[4], *b[:4]) for b in (LARGE, SURE, SPECK)]
+    # 0.95 x 900 = 855, 0.5 x 1600 = 800, 0.9 x 800 = 720, 0.99 x 4 = 4: neither the order of
+    # the scores nor that of the areas
+    seen = sightings(FRAME, Finding(SPECK, THIRD, LARGE, SURE))
+    order = (SURE, LARGE, THIRD, SPECK)
+    assert [(s.score, *s.box) for s in seen] == [(box[4], *box[:4]) for box in order]
     # wide or tall, it is the area: 0.9 x 10 x 60 = 540 against 0.9 x 60 x 8 = 432
     tall, wide = Box(0, 0, 10, 60, 0.9), Box(20, 0, 80, 8, 0.9)
     assert ranked([wide, tall]) == [tall, wide]

@@ -10,9 +10,9 @@ import torch
 from airframe.looking import BoxError, Sighting
 from airframe.predictor import Predictor, Settings
 from data.images import open_still
-from data.transforms import eval_transform
+from data.transforms import InputSpec, eval_transform
 from models.card import CheckpointError
-from models.checkpoint import LOCALIZER, load_checkpoint
+from models.checkpoint import LOCALIZER, load_checkpoint, load_context, save_checkpoint
 from models.localizer import Box, load_localizer, save_localizer
 
 LARGE, SMALL = Box(20.0, 16.0, 80.0, 56.0, 0.7), Box(4.0, 4.0, 24.0, 16.0, 0.95)
@@ -201,6 +201,50 @@ def test_without_a_measured_absence_a_miss_is_unknown(found, stills):
     assert got.verdict.status == "unknown"
     assert got.verdict.node is None
     assert "cannot judge a frame without one" in got.verdict.reason
+
+
+@pytest.fixture
+def beside(cropping_checkpoint, tmp_path):
+    """(predictor, context): as the cropping checkpoint, with a second network at whole frames."""
+    checkpoint, classifier = load_checkpoint(cropping_checkpoint)
+    _, context = load_checkpoint(cropping_checkpoint)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(5)
+        torch.nn.init.normal_(context.head.weight, std=0.2)
+    folder = copied(cropping_checkpoint, tmp_path)
+    card = dataclasses.replace(checkpoint, context=InputSpec(48, 64))
+    save_checkpoint(folder, classifier, card, context)
+    return Predictor(folder, "cpu"), load_context(folder)
+
+
+def test_the_box_and_the_whole_frame_are_averaged_in_log_probability(beside, stills):
+    predictor, context = beside
+    views = [(stills[0], Sighting((10.0, 8.0, 70.0, 50.0))), (stills[0], Sighting(None))]
+    views.append((stills[1], Sighting((4.0, 4.0, 40.0, 30.0))))
+    logits, _ = predictor.outputs(views)
+    spec = predictor.checkpoint.spec
+    for row, (still, sighting) in zip(logits, views, strict=True):
+        with torch.no_grad():
+            crop = predictor.classifier(eval_transform(still.rgb, spec, sighting.box)[None])
+            frame = context(eval_transform(still.rgb, InputSpec(48, 64))[None])
+        # the geometric mean of the two, by hand
+        p = (crop.logits.softmax(1) * frame.logits.softmax(1)).sqrt()[0]
+        said = np.exp(row) / np.exp(row).sum()
+        np.testing.assert_allclose(said, p / p.sum(), atol=1e-5)
+    # The whole frame must count: two aircraft of one still share it, the boxes alone do not.
+    with torch.no_grad():
+        alone = predictor.classifier(eval_transform(stills[0].rgb, spec, views[0][1].box)[None])
+    assert np.abs(logits[0] - alone.logits.log_softmax(1)[0].numpy()).max() > 0.05
+
+
+def test_with_a_context_too_a_batch_answers_as_singles_do(beside, stills):
+    predictor, _ = beside
+    predictor.localizer.locate = lambda pictures: [[LARGE, SMALL] for _ in pictures]
+    together = predictor.predict(stills[:3])
+    for still, mine in zip(stills, together, strict=False):
+        assert len(mine) == 2
+        for a, b in zip(mine, predictor.predict([still])[0], strict=True):
+            assert same(a, b)
 
 
 def test_nothing_in_nothing_out(predictor):

@@ -343,7 +343,6 @@ def test_frames_without_aircraft_change_nothing():
     assert numbers(tracker, 3, [box(110, 100, 40)], [look(0)]) == [1]
 
 
-@pytest.mark.xfail(strict=True, reason="the gate counts only after the boxes are matched")
 def test_a_newcomer_cannot_take_the_number_of_an_aircraft_that_has_not_moved():
     # The first stands still and costs 0. The second leaves, a third comes far off, unlike the
     # second beyond the gate: matching both boxes at any cost would hand the first one's number on.

@@ -129,10 +129,10 @@ def test_cached_logits_are_those_of_single_pictures_in_order(task, tiny_checkpoi
     corpus, config = task
     classifier = load_checkpoint(tiny_checkpoint)[1]
     samples = corpus.split("calibration")
-    logits = cached_logits(classifier, corpus, samples, config)
-    assert logits.shape == (6, 5)
-    assert logits.dtype == np.float32
     spec = input_spec(config)
+    logits = cached_logits(classifier, corpus, samples, spec, config)
+    assert logits.shape == (6, 5)
+    assert logits.dtype == torch.float32
     assert (spec.height, spec.width) == (32, 48)
     classifier.cpu()
     with torch.no_grad():

@@ -212,12 +212,7 @@ def test_both_skies_and_pictures_without_aircraft_are_pasted_on(cutouts, backdro
         (900, 600),
         (1500, 300),
         (300, 600),
-        pytest.param(
-            (60, 40),
-            marks=pytest.mark.xfail(
-                strict=True, reason="what is magnified lies half a source pixel off its box"
-            ),
-        ),
+        (60, 40),
     ],
     ids=["alike", "wide", "tall", "magnified"],
 )

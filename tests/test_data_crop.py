@@ -280,7 +280,6 @@ def test_every_bad_row_is_reported_with_its_line(read):
         assert words in line
 
 
-@pytest.mark.xfail(strict=True, reason="a row silently takes the place of an earlier one")
 def test_a_picture_named_twice_is_reported(read):
     [problem] = problems(read, "path,box\na.jpg,0 0 0.5 0.5\na.jpg,0.5 0 1 0.5\n")
     assert problem.startswith("line 3: ")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from data.sampling import Sampling
 from data.synthetic import (
     PAINTS,
     SKIES,
@@ -24,7 +25,9 @@ from data.synthetic import (
 from data.synthetic.__main__ import main
 from data.synthetic.export import HEADER, slug, write_examples
 from data.synthetic.parts import material_index
+from data.synthetic.pass_by import write_pass
 from data.synthetic.raster import rasterise
+from data.video import open_clip
 
 TYPES = airframe_types()
 ROTORCRAFT = ("Mi-24",)
@@ -291,10 +294,23 @@ def test_the_examples_are_small_and_one_lies_sideways(tmp_path) -> None:
     paths = write_examples(tmp_path)
     assert len(paths) >= 8
     committed = Path(__file__).parent.parent / "examples"
-    assert {path.name for path in paths} == {path.name for path in committed.glob("*.jpg")}
+    drawn = {path.name for path in committed.iterdir() if path.suffix != ".md"}
+    assert {path.name for path in paths} == drawn
     assert all(path.stat().st_size <= 60_000 for path in paths)
-    sideways = [path for path in paths if Image.open(path).getexif().get(0x0112, 1) != 1]
+    stills = [path for path in paths if path.suffix == ".jpg"]
+    sideways = [path for path in stills if Image.open(path).getexif().get(0x0112, 1) != 1]
     assert len(sideways) == 1
     with Image.open(sideways[0]) as picture:
         assert picture.size == (400, 640)
         assert ImageOps.exif_transpose(picture).size == (640, 400)
+
+
+def test_a_drawn_pass_moves_through_the_frame_and_turns(tmp_path) -> None:
+    path = tmp_path / "pass.mp4"
+    write_pass(path, "Su-24", seconds=1.0, width=160, height=96, seed=2)
+    frames = [frame.rgb for frame in open_clip(path).frames(Sampling("all"))]
+    assert len(frames) == 10
+    assert frames[0].shape == (96, 160, 3)
+    # The airframe is darker than the haze: the darkest part wanders from left to right.
+    middles = [np.argsort(f.mean(axis=(0, 2)))[:12].mean() for f in (frames[0], frames[-1])]
+    assert middles[0] < 60 < 100 < middles[1]

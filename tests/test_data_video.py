@@ -16,15 +16,8 @@ from PIL import Image, ImageSequence
 
 import data.video as video
 from data.images import MATTE, StillError
-from data.video import (
-    SAMPLINGS,
-    VIDEO_SUFFIXES,
-    Clip,
-    ClipLimits,
-    Sampling,
-    is_clip,
-    open_clip,
-)
+from data.sampling import SAMPLINGS, Sampling
+from data.video import VIDEO_SUFFIXES, Clip, ClipLimits, is_clip, open_clip
 
 ALL = Sampling("all")
 

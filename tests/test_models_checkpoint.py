@@ -1,5 +1,6 @@
 """The checkpoint: what was saved comes back to the bit; what was touched, or is none, does not."""
 
+import copy
 import hashlib
 import json
 import pickle
@@ -17,10 +18,12 @@ from models.card import digest
 from models.checkpoint import (
     _FIELDS,
     CARD,
+    CONTEXT,
     WEIGHTS,
     Checkpoint,
     CheckpointError,
     load_checkpoint,
+    load_context,
     save_checkpoint,
     start_from,
 )
@@ -245,3 +248,44 @@ def test_start_from_another_backbone_is_refused(tiny_checkpoint):
     with pytest.raises(CheckpointError) as caught:
         start_from(tiny_checkpoint, classifier_of(3, seed=1), "resnet50", CLASSES)
     one_line(caught, "mobilenet_v2", "resnet50")
+
+
+@pytest.fixture
+def beside(tmp_path):
+    """(folder, context): a checkpoint with a second network that differs from it in its head."""
+    classifier = classifier_of(3, 1)
+    context = copy.deepcopy(classifier)
+    torch.nn.init.normal_(context.head.weight)
+    folder = tmp_path / "beside"
+    save_checkpoint(folder, classifier, described(context=InputSpec(96, 128)), context)
+    return folder, context
+
+
+def test_a_context_comes_back_and_only_what_differs_is_kept(beside):
+    folder, context = beside
+    assert load_checkpoint(folder)[0].context == InputSpec(96, 128)
+    round_weights(context)
+    again = load_context(folder)
+    assert again is not None
+    assert not again.training
+    for name, value in context.state_dict().items():
+        if not name.endswith("num_batches_tracked"):
+            assert torch.equal(again.state_dict()[name], value), name
+    kept = load((folder / CONTEXT).read_bytes())
+    assert {name.split("::")[0] for name in kept} == {"head.weight"}
+
+
+def test_without_a_context_there_is_none(folder):
+    assert load_context(folder) is None
+    assert load_checkpoint(folder)[0].context is None
+
+
+def test_an_exchanged_or_missing_context_is_refused(beside):
+    folder, _ = beside
+    (folder / CONTEXT).write_bytes(b"x" + (folder / CONTEXT).read_bytes())
+    with pytest.raises(CheckpointError, match=r"context\.safetensors is damaged") as caught:
+        load_context(folder)
+    one_line(caught)
+    (folder / CONTEXT).unlink()
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        load_context(folder)
