@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from airframe.calibration import Floats, Reals
 from airframe.config import load_config
@@ -97,7 +96,7 @@ def assess(
         taxonomy,
         predictor.classes,
         coverage,
-        missed=seen.missed,
+        faint=seen.faint,
     )
     return {
         "checkpoint": {"name": predictor.checkpoint.name, "sha256": predictor.checkpoint.sha256},
@@ -154,12 +153,12 @@ def _of_split(samples: list[Sample], task: Task) -> list[Sample]:
 
 @dataclass(frozen=True)
 class _Seen:
-    """Samples that opened, their logits (N, C), where nothing was located (N,), and the size of
-    each one's largest true box, the root of its area in pixels (N,), NaN without one."""
+    """Samples that opened, their logits (N, C), how faint what was not located there (N,), and the
+    size of each one's largest true box, the root of its area in pixels (N,), NaN without one."""
 
     samples: list[Sample]
     logits: Reals
-    missed: NDArray[np.bool_]
+    faint: Floats
     sizes: Floats
     failures: list[str]
 
@@ -194,8 +193,8 @@ def _look_at(
             sighted += [sighting for _, sighting in views]
     if not rows:
         raise AssessError(f"none of {len(samples)} pictures could be opened: {failures[0]}")
-    missed = np.array([s.missed for s in sighted], np.bool_)
-    return _Seen(answered, np.concatenate(rows), missed, np.array(sizes), failures)
+    faint = np.array([s.faint if s.missed else np.nan for s in sighted])
+    return _Seen(answered, np.concatenate(rows), faint, np.array(sizes), failures)
 
 
 def _logits(views: list[tuple[Still, Sighting]], predictor: Predictor, look: str) -> Reals:

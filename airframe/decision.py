@@ -20,8 +20,9 @@ class Calibration:
 
     `temperature` divides the logits; `scores` give the conformal set at any coverage; `coverage`
     and `confidence` in (0, 1) are the defaults; `counts` are the samples of each kind behind it.
-    `absence` is the unknown score from which on a frame in which nothing was located holds no
-    aircraft, None where nothing without aircraft was seen; `frame_correlation` in [0, 1] is what
+    `absence` is the unknown score from which on a frame in which nothing was located may hold no
+    aircraft, None where nothing without aircraft was seen; `faint` the localizer's score from which
+    on something below its threshold may be one all the same; `frame_correlation` in [0, 1] is what
     `airframe.tracks.pool` takes, 1 where it was not measured: frames then add no certainty.
     """
 
@@ -31,6 +32,7 @@ class Calibration:
     confidence: float
     counts: Mapping[str, int]
     absence: float | None = None
+    faint: float = 0.0
     frame_correlation: float = 1.0
 
     def __post_init__(self) -> None:
@@ -88,6 +90,7 @@ class Calibration:
             "confidence": self.confidence,
             "counts": dict(self.counts),
             "absence": self.absence,
+            "faint": self.faint,
             "frame_correlation": self.frame_correlation,
         }
 
@@ -102,6 +105,7 @@ class Calibration:
                 float(raw["confidence"]),
                 dict(raw["counts"]),
                 None if raw["absence"] is None else float(raw["absence"]),
+                float(raw["faint"]),
                 float(raw["frame_correlation"]),
             )
         except (KeyError, TypeError, AttributeError) as error:
@@ -155,16 +159,22 @@ def decide_unlocated(
     classes: tuple[str, ...],
     confidence: float,
     unknown_score: float,
-    absence: float | None,
+    faint_score: float,
+    calibration: Calibration,
 ) -> Verdict:
     """The verdict on a whole frame in which the localizer found nothing.
 
-    It may still hold an aircraft that fills the frame, so the whole frame is tried; but at an
-    unknown score of `absence` or more it looks like the pictures without aircraft that were
-    calibrated on. Without such pictures nothing can be told, and the answer is `unknown`.
+    It may still hold an aircraft that fills the frame, so the whole frame is tried. At an unknown
+    score of `calibration.absence` or more it looks like the pictures without aircraft that were
+    calibrated on; then there is `no_aircraft`, unless the localizer saw something that was only
+    too faint: that is `unknown`. So is all where no such pictures were calibrated on.
     """
+    absence = calibration.absence
     if absence is None:
         said = "No aircraft was located, and this checkpoint cannot judge a frame without one."
+        return Verdict("unknown", None, None, said)
+    if unknown_score >= absence and faint_score >= calibration.faint:
+        said = "Nothing was located surely enough, and the whole frame supports no type or role."
         return Verdict("unknown", None, None, said)
     if unknown_score >= absence:
         said = "No aircraft was located, and the whole frame gives no sign of one either."
@@ -174,14 +184,15 @@ def decide_unlocated(
     return replace(verdict, reason=said)
 
 
-def fit_absence(unknown_scores: Reals, false_alarm: float) -> float:
-    """The `absence` at which at most `false_alarm` of frames without aircraft pass for one.
+def fit_absence(scores: Reals, false_alarm: float) -> float:
+    """The bound below which at most `false_alarm` of frames like those of `scores` (n,) lie.
 
-    `unknown_scores` (n,) are of such frames in which nothing was located. The bound is conformal:
-    the floor((n + 1) false_alarm)-th smallest, so that it holds for the next such frame too; below
-    every score where n is too small for it.
+    As `absence`, of the unknown scores of frames without aircraft: so few pass for one. As `faint`,
+    of the localizer's best scores in frames with one that it missed: so few are denied. The bound
+    is conformal, the floor((n + 1) false_alarm)-th smallest, so that it holds for the next such
+    frame too; below every score where n is too small for it.
     """
-    scores = np.sort(np.asarray(unknown_scores, np.float64))
+    scores = np.sort(np.asarray(scores, np.float64))
     rank = int(np.floor((len(scores) + 1) * false_alarm + 1e-9))
     return float(scores[rank - 1]) if rank >= 1 else -sys.float_info.max
 

@@ -44,17 +44,22 @@ class Evaluated:
         taxonomy: Taxonomy,
         classes: tuple[str, ...],
         coverage: float | None = None,
-        missed: Bools | None = None,
+        faint: Floats | None = None,
     ) -> Evaluated:
-        """Calibrate and decide as the predictor does; `missed` (N,): nothing was located there."""
+        """Calibrate and decide as the predictor does.
+
+        `faint` (N,) is `airframe.looking.Sighting.faint` where nothing was located, else NaN.
+        """
         probs = calibration.probs(logits)
-        absent = np.zeros(len(probs), np.bool_) if missed is None else missed
-        asked, absence = calibration.confidence, calibration.absence
+        missed = np.full(len(probs), np.nan) if faint is None else faint
+        asked = calibration.confidence
         verdicts = tuple(
-            decide_unlocated(p, taxonomy, classes, asked, float(-row.max()), absence).node
-            if gone
-            else decide(p, taxonomy, classes, asked).node
-            for p, row, gone in zip(probs, logits, absent, strict=True)
+            decide(p, taxonomy, classes, asked).node
+            if math.isnan(best)
+            else decide_unlocated(
+                p, taxonomy, classes, asked, float(-row.max()), best, calibration
+            ).node
+            for p, row, best in zip(probs, logits, missed.tolist(), strict=True)
         )
         family_of, _ = ancestor_index(taxonomy, classes, "family")
         sets = calibration.sets(probs, coverage)

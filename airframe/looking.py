@@ -24,21 +24,25 @@ class Sighting:
     """One place to look at: `box` in pixels of the frame, or None for all of it.
 
     `score` is the localizer's, None where a user drew the box or the whole frame is seen.
-    `missed` says that the localizer looked and found nothing.
+    `missed` says that the localizer looked and found nothing, `faint` is then the best score of
+    what it saw below its threshold.
     """
 
     box: Edges | None
     score: float | None = None
     missed: bool = False
+    faint: float = 0.0
 
 
 def sightings(picture: RGB, localizer: Localizer | None) -> list[Sighting]:
     """Where the aircraft are in a picture (H, W, 3), the largest first; never empty."""
     if localizer is None:
         return [Sighting(None)]
-    boxes = ranked(localizer.locate([picture])[0])
+    seen = localizer.locate([picture], threshold=0.0)[0]
+    boxes = ranked([box for box in seen if box.score >= localizer.card.threshold])
     found = [Sighting((b.x0, b.y0, b.x1, b.y1), b.score) for b in boxes[:MOST]]
-    return found or [Sighting(None, missed=True)]
+    faint = max((box.score for box in seen), default=0.0)
+    return found or [Sighting(None, missed=True, faint=faint)]
 
 
 def ranked(boxes: Sequence[Box]) -> list[Box]:

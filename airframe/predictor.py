@@ -175,12 +175,14 @@ class Predictor:
         probs = self.calibration.probs(logits)
         sets = self.calibration.sets(probs, settings.coverage)
         confidence = settings.confidence or self.calibration.confidence
-        taxonomy, absence = self.checkpoint.taxonomy, self.calibration.absence
+        taxonomy = self.checkpoint.taxonomy
         scores = -logits.max(axis=1) if unknown_scores is None else unknown_scores
         predictions = []
         for p, members, score, sighting in zip(probs, sets, scores.tolist(), seen, strict=True):
             if sighting.missed:
-                verdict = decide_unlocated(p, taxonomy, self.classes, confidence, score, absence)
+                verdict = decide_unlocated(
+                    p, taxonomy, self.classes, confidence, score, sighting.faint, self.calibration
+                )
             else:
                 verdict = decide(p, taxonomy, self.classes, confidence)
             predictions.append(

@@ -21,11 +21,12 @@ from airframe.config import Config, ConfigError, dump_config
 from airframe.corpus import Corpus, allowed_matrix, build_corpus, with_boxes, without_boxes
 from airframe.decision import Calibration, fit_absence
 from airframe.evaluation import Evaluated, evaluate
-from airframe.looking import found_boxes
+from airframe.looking import found_boxes, sightings
 from airframe.plots import plot_confusion, plot_curves, plot_reliability
 from airframe.provenance import provenance
 from airframe.report import figures_table
 from airframe.training import cached_logits, fit, released_spec
+from data.images import open_still
 from data.manifest import Sample
 from data.splits import write_splits
 from data.transforms import InputSpec
@@ -146,7 +147,9 @@ def _calibrate(
         confidence=config.calibration.confidence,
     )
     if networks.localizer is not None:
-        calibration = replace(calibration, absence=_absence(cached["calibration"], samples, config))
+        calibration = _absence(
+            cached["calibration"], samples, networks.localizer, calibration, config
+        )
         if config.calibration.track_frames:
             correlation = fit_frames(networks, known, allowed[labelled], calibration, config)
             calibration = replace(calibration, frame_correlation=correlation)
@@ -158,7 +161,7 @@ def _calibrate(
         calibration,
         corpus.taxonomy,
         corpus.classes,
-        missed=_missed(val, networks.localizer),
+        faint=_faint(val, networks.localizer),
     )
     return calibration, evaluated
 
@@ -176,21 +179,38 @@ def _logits(
     return rows
 
 
-def _missed(samples: Sequence[Sample], localizer: Localizer | None) -> NDArray[np.bool_]:
-    """Where a localizer looked and found nothing (N,)."""
-    return np.array([localizer is not None and not s.boxes for s in samples], np.bool_)
+def _faint(samples: Sequence[Sample], localizer: Localizer | None) -> NDArray[np.float64]:
+    """The best score (N,) of what a localizer saw where it found nothing; NaN elsewhere."""
+    return np.array(
+        [
+            np.nan
+            if localizer is None or s.boxes
+            else sightings(open_still(s.path).rgb, localizer)[0].faint
+            for s in samples
+        ]
+    )
 
 
 def _absence(
-    logits: NDArray[np.float32], samples: Sequence[Sample], config: Config
-) -> float | None:
-    """See `airframe.decision.fit_absence`; None without a picture that has no aircraft."""
+    logits: NDArray[np.float32],
+    samples: Sequence[Sample],
+    localizer: Localizer,
+    calibration: Calibration,
+    config: Config,
+) -> Calibration:
+    """With `absence` and `faint`; as it is without a picture that has no aircraft."""
     empty = [
         i for i, s in enumerate(samples) if s.kind in config.data.backdrop_kinds and not s.boxes
     ]
     if not empty:
-        return None
-    return fit_absence(-logits[empty].max(axis=1), config.calibration.false_alarm)
+        return calibration
+    alarm = config.calibration.false_alarm
+    faint = _faint([s for s in samples if s.node], localizer)
+    return replace(
+        calibration,
+        absence=fit_absence(-logits[empty].max(axis=1), alarm),
+        faint=fit_absence(faint[~np.isnan(faint)], alarm),
+    )
 
 
 def _save(

@@ -85,7 +85,8 @@ def cropping_checkpoint(tmp_path_factory, tiny_checkpoint, tiny_localizer):
     """The tiny checkpoint with the tiny localizer: it looks at boxes, and can say no aircraft."""
     checkpoint, classifier = load_checkpoint(tiny_checkpoint)
     localizer = load_localizer(tiny_localizer)
-    calibration = {**checkpoint.calibration, "absence": -1.0, "frame_correlation": 0.5}
+    calibration = {**checkpoint.calibration, "absence": -1.0, "faint": 1.0}
+    calibration["frame_correlation"] = 0.5
     folder = tmp_path_factory.mktemp("cropping") / "checkpoint"
     card = replace(checkpoint, localizer=localizer.card.sha256, calibration=calibration)
     save_checkpoint(folder, classifier, card)

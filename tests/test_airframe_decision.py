@@ -7,7 +7,14 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from airframe.decision import decide, decide_unlocated, fit_absence, node_masses
+from airframe.conformal import StratifiedScores
+from airframe.decision import (
+    Calibration,
+    decide,
+    decide_unlocated,
+    fit_absence,
+    node_masses,
+)
 from data.taxonomy import RANKS, Taxonomy
 
 TAXONOMY = Taxonomy(
@@ -177,8 +184,18 @@ def test_permuting_the_classes_permutes_nothing_but_their_order(probs, confidenc
 # --- where nothing was located --------------------------------------------------------------------
 
 
-def unlocated(probs, score, absence, confidence=0.7):
-    return decide_unlocated(np.array(probs), TAXONOMY, CLASSES, confidence, score, absence)
+def unlocated(probs, score, absence, confidence=0.7, faint=0.0):
+    scores = StratifiedScores({"field": (0.5,)})
+    calibration = Calibration(1.0, scores, 0.9, 0.7, {}, absence=absence, faint=0.4)
+    return decide_unlocated(
+        np.array(probs), TAXONOMY, CLASSES, confidence, score, faint, calibration
+    )
+
+
+@pytest.mark.parametrize(("faint", "status"), [(0.39, "no_aircraft"), (0.4, "unknown")])
+def test_where_something_faint_was_seen_no_aircraft_is_denied(faint, status):
+    answer = unlocated([0.3, 0.3, 0.2, 0.1, 0.1], 2.0, 1.0, faint=faint)
+    assert (answer.status, answer.node) == (status, None)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Where to look: a user's box is checked, the localizer's are ranked, and else all is looked at."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -20,8 +22,9 @@ class Finding:
 
     def __init__(self, *boxes):
         self.boxes, self.asked = [Box(*box) for box in boxes], []
+        self.card = SimpleNamespace(threshold=0.0)
 
-    def locate(self, pictures):
+    def locate(self, pictures, threshold=None):
         self.asked += pictures
         return [self.boxes for _ in pictures]
 

@@ -39,7 +39,7 @@ def found(cropping_checkpoint, monkeypatch):
     def make(*scenes, **calibration):
         predictor = Predictor(cropping_checkpoint, "cpu")
         rest = iter(scenes)
-        predictor.localizer.locate = lambda pictures: [next(rest) for _ in pictures]
+        predictor.localizer.locate = lambda pictures, threshold=None: [next(rest) for _ in pictures]
         predictor.calibration = dataclasses.replace(predictor.calibration, **calibration)
         return predictor
 
@@ -239,7 +239,7 @@ def test_the_box_and_the_whole_frame_are_averaged_in_log_probability(beside, sti
 
 def test_with_a_context_too_a_batch_answers_as_singles_do(beside, stills):
     predictor, _ = beside
-    predictor.localizer.locate = lambda pictures: [[LARGE, SMALL] for _ in pictures]
+    predictor.localizer.locate = lambda pictures, threshold=None: [[LARGE, SMALL] for _ in pictures]
     together = predictor.predict(stills[:3])
     for still, mine in zip(stills, together, strict=False):
         assert len(mine) == 2
