@@ -154,6 +154,8 @@ def fit_correlation(
     weight = np.ones(len(tracks)) if weights is None else np.asarray(weights, np.float64)
     if weight.shape != (len(tracks),) or weight.min() < 0 or not weight.sum() > 0:
         raise ValueError("weights must be one a track, none negative, not all zero")
+    for track in tracks:
+        checked_matrix(track, "logits")
     if all(len(track) == 1 for track in tracks):
         return 1.0  # nothing to learn from: frames then add no certainty
 

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+from types import SimpleNamespace
 
 import pytest
 from pictures import noise
@@ -58,6 +59,7 @@ class Found:
 
     def __init__(self, *boxes):
         self.boxes = list(boxes)
+        self.card = SimpleNamespace(threshold=0.0)
 
     def locate(self, pictures, threshold=None):
         return [self.boxes for _ in pictures]

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import weakref
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -28,6 +29,7 @@ class Found:
 
     def __init__(self, *scenes):
         self.scenes = iter(scenes)
+        self.card = SimpleNamespace(threshold=0.0)
 
     def locate(self, pictures, threshold=None):
         return [next(self.scenes) for _ in pictures]
@@ -193,7 +195,7 @@ def test_a_clip_without_an_aircraft_says_so_once_more_at_its_end(records_of):
         assert record["track"] is record["box"] is None
         assert record["located"] == {"by": None, "score": None}
     assert summary["source"]["sha256"] == frames[0]["source"]["sha256"]
-    assert "6 frames" in summary["reason"]
+    assert "6 frame(s)" in summary["reason"]
 
 
 def test_an_empty_frame_on_the_way_costs_only_itself(records_of):

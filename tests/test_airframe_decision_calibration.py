@@ -91,9 +91,10 @@ def test_round_trip_through_json():
 def test_what_frames_and_clips_need_is_carried_along(absence, correlation):
     logits, allowed = drawn(50)
     first = fitted(logits, allowed, ["photo"] * 50)
-    given = replace(first, absence=absence, frame_correlation=correlation)
+    given = replace(first, absence=absence, faint=0.25, frame_correlation=correlation)
     again = Calibration.from_dict(json.loads(json.dumps(given.to_dict())))
-    assert (again.absence, again.frame_correlation) == (absence, correlation)
+    assert (again.absence, again.faint) == (absence, 0.25)
+    assert again.frame_correlation == correlation
 
 
 @pytest.mark.parametrize(
@@ -110,6 +111,8 @@ def test_what_frames_and_clips_need_is_carried_along(absence, correlation):
         {"confidence": 1.2},
         {"counts": None},
         {"absence": "none"},
+        {"absence": float("nan")},
+        {"faint": None},
         {"frame_correlation": None},
         {"frame_correlation": 1.01},
         {"frame_correlation": -0.01},
@@ -124,6 +127,7 @@ def test_a_damaged_calibration_is_a_value_error(change):
         "confidence": 0.7,
         "counts": {"photo": 2},
         "absence": -3.5,
+        "faint": 0.4,
         "frame_correlation": 0.4,
     }
     assert Calibration.from_dict(good).temperature == 1.5
