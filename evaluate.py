@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 console = Console(stderr=True)
 Measured = tuple[dict[str, Any], list[Any]]
-MOST_CLIPS = 90
+MOST_CLIPS = 60
 
 
 def main(

@@ -69,7 +69,7 @@ def test_exit_1_when_some_failed_and_the_good_ones_are_answered(picture, tiny_ch
         (["--checkpoint", "nowhere"], "checkpoint nowhere: no checkpoint.json there"),
         (["--every", "soon"], "sampling 'soon': give seconds (1, 0.5, 2s), scene, key or all"),
         (["--every", "-1"], "sampling '-1': give seconds"),
-        (["--every", "0"], "from 0.001 seconds up"),
+        (["--every", "0"], "give 0.001 seconds or more"),
         (["--box", "1,2,3"], "--box 1,2,3: give four numbers, x0,y0,x1,y1, in pixels"),
         (["--box", "1,2,3,4,5"], "--box 1,2,3,4,5: give four numbers"),
         (["--box", "left,0,9,9"], "--box left,0,9,9: give four numbers"),
