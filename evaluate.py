@@ -4,6 +4,7 @@ python evaluate.py --run runs/default            (the test split of a run, with 
 python evaluate.py --manifest my/manifest.csv    (all labelled stills of a manifest)
 python evaluate.py --run runs/default --looks    (whole frames, centre, localizer and true boxes)
 python evaluate.py --run runs/localizer          (the localizer that a run trained)
+python evaluate.py --localizer models/release/localizer     (the one that ships)
 """
 
 from __future__ import annotations
@@ -23,9 +24,11 @@ from rich.progress import track
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 if TYPE_CHECKING:
     from airframe.assess import Task
+    from airframe.config import Config
 
 console = Console(stderr=True)
 Measured = tuple[dict[str, Any], list[Any]]
+ROOT = Path(__file__).parent
 MOST_CLIPS = 60
 
 
@@ -48,6 +51,10 @@ def main(
         list[str] | None, typer.Option(help="Kinds that show nothing of the taxonomy.")
     ] = None,
     boxes: Annotated[Path | None, typer.Option(help="More boxes: a CSV of path, box.")] = None,
+    localizer: Annotated[
+        Path | None,
+        typer.Option(help="Measure this localizer, on what configs/localizer.yaml says."),
+    ] = None,
     looks: Annotated[
         bool,
         typer.Option("--looks", help="Compare where it looks, on the pictures with a box."),
@@ -83,8 +90,11 @@ def main(
         ValueError,
     )
     try:
-        if run and load_config(run / "config.yaml").localizer:
-            report, tables = _localizer(run, split or "test", device)
+        if localizer:
+            settings = load_config(ROOT / "configs" / "localizer.yaml")
+            report, tables = _localizer(localizer, settings, split or "test", device)
+        elif run and (settings := load_config(run / "config.yaml")).localizer:
+            report, tables = _localizer(run / "localizer", settings, split or "test", device)
         else:
             if run:
                 task = task_of_run(run, split or "test")
@@ -159,14 +169,13 @@ def _clips(task: Task, frames: int, device: str) -> Measured:
     return report, [clips_table(report)]
 
 
-def _localizer(run: Path, split: str, device: str) -> Measured:
-    from airframe.config import load_config
+def _localizer(folder: Path, settings: Config, split: str, device: str) -> Measured:
     from airframe.localizing import assess_localizer
     from airframe.report import localizer_table
     from models.localizer import load_localizer
 
-    localizer = load_localizer(run / "localizer", "cpu" if device == "auto" else device)
-    report = assess_localizer(localizer, load_config(run / "config.yaml"), split)
+    localizer = load_localizer(folder, "cpu" if device == "auto" else device)
+    report = assess_localizer(localizer, settings, split)
     return {**report, "failures": []}, [localizer_table(report)]
 
 
