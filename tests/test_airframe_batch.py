@@ -7,8 +7,8 @@ import os
 from types import SimpleNamespace
 
 import pytest
+from clips import cut, write
 from pictures import noise
-from test_data_video import cut, write
 
 from airframe.batch import RecordWriter, Task, answer_all, find_files
 from airframe.looking import BoxError, Sighting

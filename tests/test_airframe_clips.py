@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from test_data_video import write
+from clips import write
 
 from airframe.batch import Task, answer_all
 from airframe.calibration import softmax

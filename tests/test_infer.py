@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from clips import cut, write
 from pictures import noise
 from PIL import Image
-from test_data_video import cut, write
 from typer.testing import CliRunner
 
 import infer
