@@ -1,10 +1,11 @@
 """Measure a checkpoint on labelled stills: a manifest in, figures with n and intervals out.
 
-python evaluate.py --run runs/default            (the test split of a run, with its checkpoint)
+python evaluate.py --run runs/strong             (the test split of a run, with its checkpoint)
 python evaluate.py --manifest my/manifest.csv    (all labelled stills of a manifest)
-python evaluate.py --run runs/default --looks    (whole frames, centre, localizer and true boxes)
+python evaluate.py --run runs/strong --looks     (whole frames, centre, localizer, true boxes …)
 python evaluate.py --run runs/localizer          (the localizer that a run trained)
-python evaluate.py --localizer models/release/localizer     (the one that ships)
+python evaluate.py --localizer models/release/strong/localizer      (the one that ships)
+python evaluate.py --folds 5 --config configs/strong.yaml   (a recipe's probe, cross-validated)
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ console = Console(stderr=True)
 Measured = tuple[dict[str, Any], list[Any]]
 ROOT = Path(__file__).parent
 MOST_CLIPS = 60
+VIEWS = 4000  # on which the heads of --folds are fitted
 
 
 def main(
@@ -38,8 +40,8 @@ def main(
         Path | None, typer.Option(help="Where its paths start; by default its folder.")
     ] = None,
     checkpoint: Annotated[
-        Path | None, typer.Option(help="A checkpoint folder; by default the one that ships.")
-    ] = None,
+        str, typer.Option(help="fast, strong, or the folder of another checkpoint.")
+    ] = "fast",
     splits: Annotated[Path | None, typer.Option(help="A splits.csv of train.py.")] = None,
     split: Annotated[
         str | None, typer.Option(help="Only this split, of --splits or of the manifest's column.")
@@ -51,6 +53,9 @@ def main(
         list[str] | None, typer.Option(help="Kinds that show nothing of the taxonomy.")
     ] = None,
     boxes: Annotated[Path | None, typer.Option(help="More boxes: a CSV of path, box.")] = None,
+    dropped: Annotated[
+        Path | None, typer.Option(help="Pictures to leave out: a CSV of path, fault, note.")
+    ] = None,
     localizer: Annotated[
         Path | None,
         typer.Option(help="Measure this localizer, on what configs/localizer.yaml says."),
@@ -63,6 +68,13 @@ def main(
         int,
         typer.Option(min=0, help="Film each still for so many frames, and pool them."),
     ] = 0,
+    folds: Annotated[
+        int,
+        typer.Option(min=0, help="Cross-validate the recipe of --config in so many folds."),
+    ] = 0,
+    config: Annotated[
+        Path | None, typer.Option(help="A YAML file of configs/, for --folds.")
+    ] = None,
     coverage: Annotated[
         float | None, typer.Option(help="What the sets promise; by default the checkpoint's.")
     ] = None,
@@ -74,7 +86,7 @@ def main(
     # Imported late: a wrong option should be told at once, not after torch has loaded.
     from airframe.assess import AssessError, Task, task_of_run
     from airframe.config import ConfigError, load_config
-    from airframe.predictor import RELEASE
+    from airframe.predictor import checkpoint_folder
     from data.manifest import ManifestError
     from data.splits import SplitError
     from data.taxonomy import TaxonomyError
@@ -90,7 +102,11 @@ def main(
         ValueError,
     )
     try:
-        if localizer:
+        if folds:
+            if config is None:
+                raise AssessError(f"--folds {folds}: give the recipe's --config too")
+            report, tables = _folds(load_config(config), folds)
+        elif localizer:
             settings = load_config(ROOT / "configs" / "localizer.yaml")
             report, tables = _localizer(localizer, settings, split or "test", device)
         elif run and (settings := load_config(run / "config.yaml")).localizer:
@@ -100,7 +116,8 @@ def main(
                 task = task_of_run(run, split or "test")
             elif manifest:
                 kinds = tuple(background_kind or ())
-                task = Task(checkpoint or RELEASE, manifest, root, splits, split, kinds, boxes)
+                folder = checkpoint_folder(checkpoint)
+                task = Task(folder, manifest, root, splits, split, kinds, boxes, dropped)
             else:
                 raise AssessError("give --run RUN_FOLDER or --manifest FILE")
             if clips:
@@ -177,6 +194,17 @@ def _localizer(folder: Path, settings: Config, split: str, device: str) -> Measu
     localizer = load_localizer(folder, "cpu" if device == "auto" else device)
     report = assess_localizer(localizer, settings, split)
     return {**report, "failures": []}, [localizer_table(report)]
+
+
+def _folds(settings: Config, folds: int) -> Measured:
+    from airframe.corpus import build_corpus
+    from airframe.folds import cross_validate
+    from airframe.report import folds_tables
+    from airframe.run import boxed_corpus
+
+    corpus, _ = boxed_corpus(build_corpus(settings), settings, console)
+    report = cross_validate(corpus, settings, folds, VIEWS, _progress, _progress)
+    return report, folds_tables(report)
 
 
 if __name__ == "__main__":

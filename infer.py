@@ -35,8 +35,8 @@ def main(
         typer.Option(help="records.jsonl or records.csv; - writes JSONL to stdout, no table."),
     ] = None,
     checkpoint: Annotated[
-        Path | None, typer.Option(help="A checkpoint folder; by default the one that ships.")
-    ] = None,
+        str, typer.Option(help="fast, strong, or the folder of another checkpoint.")
+    ] = "fast",
     coverage: Annotated[
         float | None, typer.Option(help="What the prediction set promises, in (0, 1).")
     ] = None,
@@ -63,7 +63,7 @@ def main(
         _refuse(f"--output {output}: write a name that ends in .jsonl or .csv, or -")
     # Imported late: a wrong option should be told at once, not after torch has loaded.
     from airframe.batch import Task, find_files
-    from airframe.predictor import RELEASE, Predictor, Settings
+    from airframe.predictor import Predictor, Settings, checkpoint_folder
     from data.sampling import Sampling
     from data.video import is_clip
     from models.card import CheckpointError
@@ -71,7 +71,7 @@ def main(
     try:
         settings = Settings(coverage, confidence, top_k)
         task = Task(settings, batch_size, Sampling.parse(every), _edges(box))
-        predictor = Predictor(checkpoint or RELEASE, device)
+        predictor = Predictor(checkpoint_folder(checkpoint), device)
     except (CheckpointError, ValueError) as error:
         _refuse(str(error))
     found = list(find_files(_listed(inputs)))

@@ -1,6 +1,6 @@
 """Train a checkpoint or a localizer: a config in, a run folder and what was trained out.
 
-python train.py --config configs/default.yaml [--set train.epochs=20] [--resume]
+python train.py --config configs/strong.yaml [--set train.epochs=20] [--resume]
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ def main(
     A config with a section `localizer` trains one, into runs/NAME/localizer.
     """
     # Imported late: a wrong option should be told at once, not after torch has loaded.
+    from lightning.pytorch.utilities import rank_zero_only
+
     from airframe.config import ConfigError, load_config
     from airframe.localizing import train_localizer
     from airframe.run import RunError, train_run
@@ -59,7 +61,8 @@ def main(
             f"train.py: {error}", style="red", markup=False, highlight=False, soft_wrap=True
         )
         raise typer.Exit(2) from None
-    print(folder)
+    if rank_zero_only.rank == 0:  # of several processes that train together
+        print(folder)
 
 
 if __name__ == "__main__":

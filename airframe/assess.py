@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +13,18 @@ import numpy as np
 
 from airframe.calibration import Floats, Reals
 from airframe.config import load_config
-from airframe.corpus import allowed_matrix, relabel
+from airframe.corpus import allowed_matrix, relabel, without_dropped
 from airframe.evaluation import Evaluated, evaluate
 from airframe.looking import Sighting
 from airframe.predictor import Predictor
 from data.images import Still, StillError, open_still
 from data.manifest import SPLITS, Box, Sample, read_manifest
 from data.taxonomy import Taxonomy
-from data.transforms import pixels
+from data.transforms import RGB, pixels
+from models.ensemble import together
 
 Batches = list[Sequence[Sample]]
-LOOKS = ("localizer", "boxes", "centre", "frame", "box alone", "frame alone")
+LOOKS = ("localizer", "boxes", "centre", "frame", "box alone", "frame alone", "background")
 _CENTRE = 0.25, 0.25, 0.75, 0.75  # the middle half of the frame, each way
 
 
@@ -36,8 +37,9 @@ class Task:
     """What to measure on what. `split` None takes every sample of the manifest.
 
     `look` is one of LOOKS: where the localizer says, as inference does; at the manifest's largest
-    box; at the middle of the frame; at all of it; and where the localizer says, but with only one
-    of a checkpoint's two looks. `boxed` leaves out pictures without a box in
+    box; at the middle of the frame; at all of it; where the localizer says, but only with the looks
+    at the box, or at the frame; and at the largest box after every aircraft is painted over, which
+    shows what the background alone gives away. `boxed` leaves out pictures without a box in
     the manifest, so that all looks are measured on the same ones.
     """
 
@@ -48,6 +50,7 @@ class Task:
     split: str | None = None
     background_kinds: tuple[str, ...] = ()
     boxes: Path | None = None
+    dropped: Path | None = None
     look: str = "localizer"
     boxed: bool = False
 
@@ -64,6 +67,7 @@ def task_of_run(run: Path, split: str) -> Task:
         split,
         config.data.background_kinds,
         config.data.boxes,
+        config.data.dropped,
     )
 
 
@@ -124,6 +128,8 @@ def samples_of(task: Task, classes: tuple[str, ...]) -> tuple[list[Sample], list
         background_kinds=task.background_kinds,
         boxes=task.boxes,
     )
+    if task.dropped:
+        samples = without_dropped(samples, task.dropped)
     samples = _of_split(samples, task)
     if task.boxed:
         samples = [sample for sample in samples if sample.boxes]
@@ -185,6 +191,8 @@ def _look_at(
             except StillError as error:
                 failures.append(error.message)
                 continue
+            if look == "background":
+                still = replace(still, rgb=painted_over(still.rgb, sample.boxes))
             answered.append(sample)
             sizes.append(_size(sample, still))
             views.append((still, _sighting(sample, still, predictor, look)))
@@ -200,10 +208,10 @@ def _look_at(
 def _logits(views: list[tuple[Still, Sighting]], predictor: Predictor, look: str) -> Reals:
     if look not in ("box alone", "frame alone"):
         return predictor.outputs(views)[0]
-    boxes, frames = predictor.apart(views)
-    if look == "box alone" or frames is None:
-        return np.asarray(boxes.logits.numpy())
-    return np.asarray(frames.numpy())
+    looks = predictor.checkpoint.looks
+    outputs = predictor.ensemble.apart([(still.rgb, seen.box) for still, seen in views])
+    mine = [o.logits for o, one in zip(outputs, looks, strict=True) if one.view == look.split()[0]]
+    return np.asarray(together(mine or [output.logits for output in outputs]).numpy())
 
 
 def _sighting(sample: Sample, still: Still, predictor: Predictor, look: str) -> Sighting:
@@ -211,9 +219,21 @@ def _sighting(sample: Sample, still: Still, predictor: Predictor, look: str) -> 
         return predictor.look(still)[0]
     if look == "centre":
         return Sighting(pixels(_CENTRE, still.rgb))
-    if look == "boxes" and sample.boxes:
+    if look in ("boxes", "background") and sample.boxes:
         return Sighting(pixels(_largest(sample), still.rgb))
     return Sighting(None)
+
+
+def painted_over(rgb: RGB, boxes: Sequence[Box]) -> RGB:
+    """A copy of the picture (H, W, 3) in which each box, and a tenth of it around, has the mean
+    colour of the picture. Its place, size and shape still show."""
+    result = rgb.copy()
+    for box in boxes:
+        x0, y0, x1, y1 = pixels(box, rgb)
+        dx, dy = (x1 - x0) / 10, (y1 - y0) / 10
+        top, left = max(0, round(y0 - dy)), max(0, round(x0 - dx))
+        result[top : round(y1 + dy), left : round(x1 + dx)] = rgb.mean((0, 1)).round()
+    return result
 
 
 def _largest(sample: Sample) -> Box:

@@ -1,4 +1,4 @@
-"""Figures in the documents: `python -m airframe.card` copies them from the release's JSON files.
+"""Figures in the documents: `python -m airframe.card` copies them from the releases' JSON files.
 
 A document holds them between two marker lines; a test fails when they drift from the measurement.
 """
@@ -10,19 +10,55 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from airframe.predictor import RELEASE
+from airframe.predictor import RELEASED, RELEASES
 from airframe.report import NAMES
 
-ROOT = RELEASE.parent.parent
-DOCUMENTS = (ROOT / "README.md", RELEASE / "README.md")
-START, END = "<!-- figures -->", "<!-- /figures -->"
+ROOT = RELEASES.parent.parent
+# Each document, and the released checkpoint that its figures are of; the first compares all.
+DOCUMENTS = {ROOT / "README.md": ""} | {RELEASES / n / "README.md": n for n in RELEASED}
+Reports = dict[str, dict[str, Any]]
 
 
-def reports() -> dict[str, dict[str, Any]]:
-    """What was measured of the release: `metrics` and, beside it, localizer, looks and clips."""
-    names = ("metrics", "localizer", "looks", "clips")
-    files = {name: RELEASE / f"{name}.json" for name in names}
-    return {name: json.loads(file.read_text("utf-8")) for name, file in files.items()}
+def reports() -> dict[str, Reports]:
+    """What was measured of each released checkpoint: `metrics`, and others that lie beside it."""
+    names = ("metrics", "localizer", "looks", "clips", "folds")
+    return {
+        release: {
+            name: json.loads(file.read_text("utf-8"))
+            for name in names
+            if (file := RELEASES / release / f"{name}.json").exists()
+        }
+        for release in RELEASED
+    }
+
+
+def releases_markdown(measured: dict[str, Reports]) -> str:
+    """The released checkpoints side by side: one column a kind of picture and checkpoint."""
+    metrics = {name: found["metrics"] for name, found in measured.items()}
+    first = next(iter(metrics.values()))
+    columns = [(kind, name) for kind in ("field", "photo", "frame") for name in metrics]
+    heads = [
+        f"`{kind}` {name} (n = {metrics[name]['kinds'][kind]['family_top1']['n']})"
+        for kind, name in columns
+    ]
+    lines = [f"| {first['split']} split | " + " | ".join(heads) + " |"]
+    lines.append("|---|" + "---:|" * len(heads))
+    for key in _COMPARED:
+        cells = [_cell(metrics[name]["kinds"][kind].get(key)) for kind, name in columns]
+        lines.append(f"| {NAMES[key]} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+_COMPARED = (
+    "family_top1",
+    "family_top3",
+    "type_top1",
+    "type_ece",
+    "coverage",
+    "set_size",
+    "answer_rate",
+    "answers_right",
+)
 
 
 def figures_markdown(report: dict[str, Any]) -> str:
@@ -111,22 +147,55 @@ def clips_markdown(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def folds_markdown(report: dict[str, Any]) -> str:
+    """The learning curve, what a source owes to itself, and each label's pictures and hits."""
+    kinds = [key for key in report["curve"][0] if key != "share"]
+    heads = [f"`{kind}` (n = {report['curve'][0][kind]['n']})" for kind in kinds]
+    lines = ["| share of the real train groups | " + " | ".join(heads) + " |"]
+    lines.append("|---:|" + "---:|" * len(kinds))
+    for row in report["curve"]:
+        cells = " | ".join(_cell(row[kind]) for kind in kinds)
+        lines.append(f"| {row['share']:.0%} | {cells} |")
+    lines += ["", "| source | n | trained with its other pictures | without any of them |"]
+    lines.append("|---|---:|---:|---:|")
+    for row in report["sources"]:
+        n, cells = row["with"]["n"], (_cell(row["with"]), _cell(row["without"]))
+        lines.append(f"| {row['source']} | {n} | {cells[0]} | {cells[1]} |")
+    lines += ["", "| label | real | views | type right | family right | of `field` |"]
+    lines.append("|---|---:|---:|---:|---:|---:|")
+    for row in report["types"]:
+        typed = "–" if row["type_right"] is None else row["type_right"]
+        name = row["node"].replace("type:", "").replace("family:", "family ")
+        field = f"{row['field_family_right']} / {row['field']}" if row["field"] else "–"
+        counts = f"{row['real']} | {row['views']} | {typed} | {row['family_right']}"
+        lines.append(f"| {name} | {counts} | {field} |")
+    return "\n".join(lines)
+
+
 TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "figures": ("metrics", figures_markdown),
     "types": ("metrics", types_markdown),
     "localizer": ("localizer", localizer_markdown),
     "looks": ("looks", looks_markdown),
     "clips": ("clips", clips_markdown),
+    "folds": ("folds", folds_markdown),
 }
 
 
-def filled(text: str, measured: dict[str, dict[str, Any]]) -> str:
-    """The document with what stands between its markers made anew; no markers, no change."""
-    for name, (source, table) in TABLES.items():
+def filled(text: str, measured: dict[str, Reports], release: str = "") -> str:
+    """The document with what stands between its markers made anew; no markers, no change.
+
+    `release` names the checkpoint whose figures it holds; without one it compares all of them.
+    """
+    made = {"releases": releases_markdown(measured)}
+    if release:
+        mine = measured[release]
+        made = {name: table(mine[of]) for name, (of, table) in TABLES.items() if of in mine}
+    for name, table in made.items():
         start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
         between = re.compile(re.escape(start) + ".*?" + re.escape(end), re.DOTALL)
-        made = f"{start}\n{table(measured[source])}\n{end}"
-        text = between.sub(lambda _, made=made: made, text)  # type: ignore[misc]
+        whole = f"{start}\n{table}\n{end}"
+        text = between.sub(lambda _, whole=whole: whole, text)  # type: ignore[misc]
     return text
 
 
@@ -142,9 +211,9 @@ def _cell(figure: dict[str, Any] | None) -> str:
 
 def main() -> None:
     """Rewrite the documents' figures from what was measured."""
-    report = reports()
-    for path in DOCUMENTS:
-        path.write_text(filled(path.read_text("utf-8"), report), "utf-8")
+    measured = reports()
+    for path, release in DOCUMENTS.items():
+        path.write_text(filled(path.read_text("utf-8"), measured, release), "utf-8")
         print(path.relative_to(ROOT))
 
 

@@ -7,10 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from rich.progress import track
-from torch import Tensor
 
 from airframe.assess import AssessError, Task, samples_of
 from airframe.calibration import Bools
@@ -24,23 +22,19 @@ from airframe.tracks import fit_correlation, pool
 from data.footage import filmed
 from data.images import open_still
 from data.manifest import Sample
-from data.transforms import InputSpec, eval_transform
-from models.classifier import Classifier, together
+from models.ensemble import Ensemble
 from models.localizer import Localizer
 
 
-class Networks(NamedTuple):
-    """All that looks: the classifier at boxes, and perhaps a second one at the whole frame."""
+class Looking(NamedTuple):
+    """All that looks: the networks, and what finds boxes for them."""
 
-    classifier: Classifier
-    spec: InputSpec
+    ensemble: Ensemble
     localizer: Localizer | None
-    context: Classifier | None = None
-    context_spec: InputSpec | None = None
 
 
 def fit_frames(
-    networks: Networks,
+    looking: Looking,
     samples: Sequence[Sample],
     allowed: Bools,
     calibration: Calibration,
@@ -51,7 +45,7 @@ def fit_frames(
     calibrating = config.calibration
     chosen = spread(samples, calibrating.tracks, config.seed)
     tracks = [
-        filmed_logits(networks, samples[i], calibrating.track_frames, config.seed)
+        filmed_logits(looking, samples[i], calibrating.track_frames, config.seed)
         for i in track(chosen, "filming", transient=True)
     ]
     kinds = [samples[i].kind for i in chosen]
@@ -74,15 +68,9 @@ def assess_clips(
     kept = [sample for sample in kept if sample.node]
     samples = [kept[i] for i in spread(kept, most, 0)]
     calibration, taxonomy = predictor.calibration, predictor.checkpoint.taxonomy
-    networks = Networks(
-        predictor.classifier,
-        predictor.checkpoint.spec,
-        predictor.localizer,
-        predictor.context,
-        predictor.checkpoint.context,
-    )
+    looking = Looking(predictor.ensemble, predictor.localizer)
     tracks = [
-        filmed_logits(networks, samples[i], frames, 0) / calibration.temperature
+        filmed_logits(looking, samples[i], frames, 0) / calibration.temperature
         for i in progress(list(range(len(samples))))
     ]
     pooled = {
@@ -122,25 +110,10 @@ def spread(samples: Sequence[Sample], most: int, seed: int) -> list[int]:
     return sorted(chosen[:most])
 
 
-@torch.no_grad()
-def filmed_logits(
-    networks: Networks, sample: Sample, frames: int, seed: int
-) -> NDArray[np.float32]:
+def filmed_logits(looking: Looking, sample: Sample, frames: int, seed: int) -> NDArray[np.float32]:
     """Logits (T, C) of the largest aircraft in each frame of a clip simulated from a still."""
     rng = np.random.default_rng((seed, zlib.crc32(sample.key.encode())))
     pictures = filmed(open_still(sample.path).rgb, frames, rng)
-    boxes = [sightings(picture, networks.localizer)[0].box for picture in pictures]
-    views = [eval_transform(p, networks.spec, b) for p, b in zip(pictures, boxes, strict=True)]
-    logits = _logits(networks.classifier, views)
-    if networks.context is not None and networks.context_spec is not None:
-        whole = [eval_transform(picture, networks.context_spec) for picture in pictures]
-        logits = together(logits, _logits(networks.context, whole))
-    rows: NDArray[np.float32] = logits.numpy()
+    places = [(picture, sightings(picture, looking.localizer)[0].box) for picture in pictures]
+    rows: NDArray[np.float32] = looking.ensemble(places).logits.numpy()
     return rows
-
-
-def _logits(network: Classifier, views: list[Tensor]) -> Tensor:
-    device = next(network.parameters()).device
-    batch = torch.stack(views).to(device).contiguous(memory_format=torch.channels_last)
-    logits: Tensor = network(batch).logits.float().cpu()
-    return logits

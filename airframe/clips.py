@@ -148,7 +148,7 @@ def _summary(
         pooled[None] * calibration.temperature,
         [seen.sighting],
         settings,
-        unknown_scores=np.array([-logits.max(axis=1).mean()]),
+        given_scores=np.array([-logits.max(axis=1).mean()]),
     )[0]
     node = answer.verdict.node or f"type:{predictor.classes[int(answer.probs.argmax())]}"
     members = predictor.checkpoint.taxonomy.members(node, predictor.classes)

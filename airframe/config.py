@@ -32,6 +32,7 @@ class DataConfig(_Section):
     taxonomy: Path | None = None
     splits: Path | None = None
     boxes: Path | None = None
+    dropped: Path | None = None
     fractions: dict[str, float] = {"train": 0.55, "val": 0.08, "calibration": 0.15, "test": 0.22}
     background_kinds: tuple[str, ...] = ()
     train_only_kinds: tuple[str, ...] = ()
@@ -43,15 +44,28 @@ class DataConfig(_Section):
     balance: Fraction = 0.5
 
 
+class LookConfig(_Section):
+    """One way in which a checkpoint looks at an aircraft (see `models.ensemble.Look`): at its box
+    or at the whole frame, in the input size trained at unless it gives another."""
+
+    view: Literal["box", "frame"]
+    height: Positive | None = None
+    width: Positive | None = None
+    mirrored: bool = False
+
+
 class ModelConfig(_Section):
     """Which network: a row of `models.backbones`, its first weights, its input size.
 
     `localizer` is the folder of the one that crops for it, in training and ever after, with
-    `margin` around each box; null for whole frames. `context` is the folder of a checkpoint of the
-    same backbone and types that looks at whole frames: its answer is averaged in.
+    `margin` around each box; null for whole frames. A `frame_share` of the training views shows the
+    whole frame. `looks` are what the checkpoint takes of each aircraft, their answers averaged;
+    `members` are the folders of checkpoints of the same types that answer beside it.
 
     `weights` is null (random), `imagenet` (torchvision's download), a safetensors file of the
-    backbone, or the folder of one of our own checkpoints to go on from.
+    backbone, or the folder of one of our own checkpoints to go on from. The first `frozen_stages`
+    of the backbone do not learn, nor do its depthwise filters where `depthwise` is false: on a CPU
+    in bf16 their gradient costs more than all else.
     """
 
     backbone: str
@@ -60,20 +74,33 @@ class ModelConfig(_Section):
     width: Positive | None = None
     localizer: Path | None = None
     margin: Fraction = 0.12
-    context: Path | None = None
+    looks: tuple[LookConfig, ...] = (LookConfig(view="box"),)
+    members: tuple[Path, ...] = ()
+    frame_share: Fraction = 0.0
     frozen_stages: Annotated[int, Field(ge=0)] = 0
+    depthwise: bool = True
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
 
 
 class TrainConfig(_Section):
-    """The optimiser, the schedule and the loss."""
+    """The optimiser, the schedule and the loss.
 
-    epochs: Positive = 30
+    With 0 `epochs` the weights stay as they come, and are only calibrated. The first `small_epochs`
+    see pictures at three quarters of the size. Each stage of the backbone learns at `layer_decay`
+    times the rate of the next.
+
+    One process trains on each of `devices`, on each of `nodes`. `batch_size` is that of all of them
+    together. On several nodes the run folder has to be on a disk that all of them share.
+    """
+
+    epochs: Annotated[int, Field(ge=0)] = 30
     probe_samples: Annotated[int, Field(ge=0)] = 0
     samples_per_epoch: Positive = 3000
     batch_size: Positive = 32
     lr: Annotated[float, Field(gt=0)] = 1e-3
     trunk_lr_scale: Fraction = 0.3
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    small_epochs: Annotated[int, Field(ge=0)] = 0
     weight_decay: Annotated[float, Field(ge=0)] = 0.02
     warmup: Fraction = 0.05
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
@@ -85,6 +112,7 @@ class TrainConfig(_Section):
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     accelerator: str = "auto"
     devices: int | Literal["auto"] = "auto"
+    nodes: Positive = 1
     workers: Annotated[int, Field(ge=0)] = 2
 
 
@@ -104,20 +132,18 @@ class LocalizerConfig(_Section):
 
 
 class CalibrationConfig(_Section):
-    """What the checkpoint promises unless a user asks otherwise, and the input size it ships with.
+    """What the checkpoint promises unless a user asks otherwise.
 
-    `height` and `width` are null for the size trained at. Augmentation shows aircraft larger than
-    they come, so a larger size than trained at may suit (Touvron et al. 2019); choose it on val.
     `false_alarm` is the share of frames without aircraft, and without a box, that may still be
-    answered as one. `track_frames` is the length of the simulated clips that pooling over frames
+    answered as one, `false_unknown` the share of known aircraft that may be called unknown for
+    looking foreign. `track_frames` is the length of the simulated clips that pooling over frames
     is fitted on, one for each of at most `tracks` calibration pictures; 0 for none.
     """
 
-    height: Positive | None = None
-    width: Positive | None = None
     coverage: Annotated[float, Field(gt=0, lt=1)] = 0.9
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.7
     false_alarm: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    false_unknown: Annotated[float, Field(gt=0, lt=1)] = 0.05
     track_frames: Annotated[int, Field(ge=0)] = 0
     tracks: Positive = 200
 
@@ -140,6 +166,10 @@ class Config(_Section):
             raise ValueError("one section of model and localizer is required: what to train")
         if self.data.manifest is None and not self.data.drawn_per_type:
             raise ValueError("data.manifest is required, unless data.drawn_per_type draws pictures")
+        if self.data.dropped and self.data.manifest is None:
+            raise ValueError("data.dropped: names pictures of data.manifest, which is missing")
+        if self.model is not None and not self.model.looks:
+            raise ValueError("model.looks: at least one look is needed, as [{view: box}]")
         if self.data.shares and sum(self.data.shares.values()) <= 0:
             raise ValueError("data.shares: at least one kind needs a share above 0")
         both = sorted({*self.data.cutout_kinds} & {*self.data.backdrop_kinds})
@@ -153,7 +183,7 @@ class Config(_Section):
     def classifier(self) -> ModelConfig:
         """The section `model`. Raises ConfigError where the config trains a localizer."""
         if self.model is None:
-            raise ConfigError("model: the section is missing; see configs/default.yaml")
+            raise ConfigError("model: the section is missing; see configs/strong.yaml")
         return self.model
 
     @property

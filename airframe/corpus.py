@@ -37,15 +37,16 @@ class Corpus:
         return [sample for sample in self.samples if sample.split == name]
 
 
-def build_corpus(config: Config) -> Corpus:
-    """Read, check and split the config's manifest.
+def build_corpus(config: Config, *, draw: bool = True) -> Corpus:
+    """Read, check and split the config's manifest, with the drawn pictures.
 
+    Without `draw` these are read as another process has drawn them.
     Raises ManifestError, SplitError, TaxonomyError, or ConfigError where fewer than two classes
     or no labelled calibration sample would remain.
     """
     data = config.data
     full = Taxonomy.load(data.taxonomy)
-    samples = split_samples(config, full)
+    samples = split_samples(config, full, draw=draw)
     classes = choose_classes(samples, full, data)
     if len(classes) < 2:
         raise ConfigError(
@@ -62,14 +63,14 @@ def build_corpus(config: Config) -> Corpus:
     return Corpus(tuple(kept), tuple(outside), full.restricted(classes), classes)
 
 
-def split_samples(config: Config, taxonomy: Taxonomy) -> list[Sample]:
+def split_samples(config: Config, taxonomy: Taxonomy, *, draw: bool = True) -> list[Sample]:
     """The manifest's samples and the drawn ones, each with its split.
 
     What `data.splits` names keeps the split that it has there; the rest is dealt.
     Raises ManifestError, SplitError, and ConfigError for a kind that no sample is of.
     """
     data = config.data
-    samples = _read(config, taxonomy)
+    samples = _read(config, taxonomy, draw)
     _check_kinds(data, samples)
     if data.splits:
         samples = read_splits(samples, data.splits)
@@ -78,7 +79,7 @@ def split_samples(config: Config, taxonomy: Taxonomy) -> list[Sample]:
     )
 
 
-def _read(config: Config, taxonomy: Taxonomy) -> list[Sample]:
+def _read(config: Config, taxonomy: Taxonomy, draw: bool) -> list[Sample]:
     """The manifest's samples and the drawn ones, which are drawn into the run folder."""
     data, samples = config.data, []
     if data.manifest:
@@ -89,19 +90,49 @@ def _read(config: Config, taxonomy: Taxonomy) -> list[Sample]:
             background_kinds=data.background_kinds,
             boxes=data.boxes,
         )
+        if data.dropped:
+            samples = without_dropped(samples, data.dropped)
     if data.drawn_per_type:
-        types = [name for name in airframe_types() if f"type:{name}" in taxonomy]
-        width, height = data.drawn_size
-        drawn = write_set(
-            config.run_folder / "drawn",
-            types,
-            data.drawn_per_type,
-            seed=config.seed,
-            width=width,
-            height=height,
-        )
+        drawn = _draw(config, taxonomy) if draw else config.run_folder / "drawn" / "manifest.csv"
         samples += read_manifest(drawn, taxonomy)
     return samples
+
+
+def _draw(config: Config, taxonomy: Taxonomy) -> Path:
+    """Draw into the run folder and return the manifest of it."""
+    width, height = config.data.drawn_size
+    return write_set(
+        config.run_folder / "drawn",
+        [name for name in airframe_types() if f"type:{name}" in taxonomy],
+        config.data.drawn_per_type,
+        seed=config.seed,
+        width=width,
+        height=height,
+    )
+
+
+def without_dropped(samples: Sequence[Sample], path: Path) -> list[Sample]:
+    """The samples that a CSV file `path,fault,note` does not name.
+
+    Raises ConfigError where the file cannot be read, or names a picture that the manifest lacks.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            named = {row["path"] for row in reader}
+        if "path" not in (reader.fieldnames or ()):
+            raise KeyError("path")
+    except OSError as error:
+        raise ConfigError(f"data.dropped: {path}: cannot be read: {error}") from error
+    except (UnicodeDecodeError, csv.Error, KeyError) as error:
+        what = "a CSV file with a column path, in UTF-8"
+        raise ConfigError(f"data.dropped: {path}: is not {what}") from error
+    strange = sorted(named - {sample.key for sample in samples})
+    if strange:
+        raise ConfigError(
+            f"data.dropped: {path}: {strange[0]!r} ({len(strange)} in all) is not in the manifest"
+        )
+    return [sample for sample in samples if sample.key not in named]
 
 
 def choose_classes(
@@ -165,14 +196,16 @@ def with_boxes(
         and s.kind not in config.data.cutout_kinds
         and not (s.split == "train" and s.boxes)
     ]
+    new = not path.exists() or not path.stat().st_size
     with path.open("a", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        if not known:
+        if new:
             writer.writerow(("path", "box"))
         for sample in progress([s for s in wanted if s.key not in known]):
             known[sample.key] = boxes_of(sample)
             said = ";".join(" ".join(f"{edge:.4f}" for edge in box) for box in known[sample.key])
             writer.writerow((sample.key, said))
+    known = _read_boxes(path)  # rounded, as who reads them later has them
     chosen = {id(s) for s in wanted}
     samples = [replace(s, boxes=known[s.key]) if id(s) in chosen else s for s in corpus.samples]
     return replace(corpus, samples=tuple(samples))

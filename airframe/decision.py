@@ -1,16 +1,18 @@
-"""The one place that turns logits into a verdict: calibration, set, roll-up, reason."""
+"""The one place that turns logits into a verdict: calibration, set, foreign or not, roll-up."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from airframe.calibration import Bools, Floats, Reals, fit_temperature, softmax
 from airframe.conformal import StratifiedScores, lac_scores, prediction_sets
+from airframe.foreign import KnownScores, unknown_scores
+from airframe.rollup import Answers, RollUp
 from data.taxonomy import RANKS, Taxonomy
 
 
@@ -24,6 +26,8 @@ class Calibration:
     aircraft, None where nothing without aircraft was seen; `faint` the localizer's score from which
     on something below its threshold may be one all the same; `frame_correlation` in [0, 1] is what
     `airframe.tracks.pool` takes, 1 where it was not measured: frames then add no certainty.
+    `rollup` says from which probability on answers are right as often as asked, `known` how foreign
+    known aircraft look; at most a share `false_unknown` of them is called unknown for that.
     """
 
     temperature: float
@@ -34,6 +38,9 @@ class Calibration:
     absence: float | None = None
     faint: float = 0.0
     frame_correlation: float = 1.0
+    rollup: RollUp = field(default_factory=lambda: RollUp({}))
+    known: KnownScores = field(default_factory=lambda: KnownScores({}))
+    false_unknown: float = 0.05
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.temperature) and self.temperature > 0):
@@ -42,7 +49,7 @@ class Calibration:
             raise ValueError(f"absence must be a number, got {self.absence}")
         if not 0 <= self.frame_correlation <= 1:
             raise ValueError(f"frame_correlation is {self.frame_correlation}, outside 0..1")
-        for name in ("coverage", "confidence"):
+        for name in ("coverage", "confidence", "false_unknown"):
             if not 0 < getattr(self, name) < 1:
                 said = f"{name} must lie strictly between 0 and 1"
                 raise ValueError(f"{said}, got {getattr(self, name)}")
@@ -53,14 +60,17 @@ class Calibration:
         logits: Reals,
         allowed: Bools,
         kinds: Sequence[str],
+        taxonomy: Taxonomy,
+        classes: tuple[str, ...],
         *,
         coverage: float,
         confidence: float,
+        false_unknown: float = 0.05,
     ) -> Calibration:
         """Fit on labelled calibration samples: `logits` and `allowed` (N, C), the kind of each.
 
-        Every kind weighs the same in the temperature and is a stratum of its own in the conformal
-        scores, so that many easy pictures cannot make the few hard ones look certain. Samples
+        Every kind weighs the same in the temperature and is a stratum of its own in everything
+        else, so that many easy pictures cannot make the few hard ones look certain. Samples
         known only to the family inform the temperature, but not the sets: they would count as
         covered when any type of the family is in. Raises ValueError where no type is labelled.
         """
@@ -71,7 +81,21 @@ class Calibration:
         typed = allowed.sum(axis=1) == 1
         scores = lac_scores(softmax(logits[typed], temperature), allowed[typed])
         stratified = StratifiedScores.from_arrays(scores, strata[typed])
-        return cls(temperature, stratified, coverage, confidence, counts)
+        answers = rank_answers(softmax(logits, temperature), allowed, taxonomy, classes)
+        by_kind = {
+            kind: Answers(answers.mass[strata == kind], answers.right[strata == kind])
+            for kind in counts
+        }
+        return cls(
+            temperature,
+            stratified,
+            coverage,
+            confidence,
+            counts,
+            rollup=RollUp(by_kind),
+            known=KnownScores.from_arrays(unknown_scores(logits), strata),
+            false_unknown=false_unknown,
+        )
 
     def probs(self, logits: Reals) -> Floats:
         """Calibrated probabilities (N, C)."""
@@ -92,6 +116,9 @@ class Calibration:
             "absence": self.absence,
             "faint": self.faint,
             "frame_correlation": self.frame_correlation,
+            "rollup": self.rollup.to_dict(),
+            "known": self.known.to_dict(),
+            "false_unknown": self.false_unknown,
         }
 
     @classmethod
@@ -107,8 +134,11 @@ class Calibration:
                 None if raw["absence"] is None else float(raw["absence"]),
                 float(raw["faint"]),
                 float(raw["frame_correlation"]),
+                RollUp.from_dict(raw["rollup"]),
+                KnownScores.from_dict(raw["known"]),
+                float(raw["false_unknown"]),
             )
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, AttributeError, IndexError) as error:
             raise ValueError(f"the calibration is incomplete: {error!r}") from error
 
 
@@ -134,54 +164,95 @@ def node_masses(
     return sorted(masses.items(), key=lambda item: -item[1])
 
 
-def decide(
-    probs: Floats, taxonomy: Taxonomy, classes: tuple[str, ...], confidence: float
+def rank_answers(
+    probs: Floats, allowed: Bools, taxonomy: Taxonomy, classes: tuple[str, ...]
+) -> Answers:
+    """The likeliest node of each rank, the deepest first, for N labelled rows: `probs` and
+    `allowed` are (N, C). A label known to its family has that family's every type right."""
+    mass, right = np.empty((len(probs), len(RANKS))), np.empty((len(probs), len(RANKS)), np.bool_)
+    for i, (row, may) in enumerate(zip(probs, allowed, strict=True)):
+        true = [f"type:{name}" for name, is_allowed in zip(classes, may, strict=True) if is_allowed]
+        for column, rank in enumerate(reversed(RANKS)):
+            node, reached = node_masses(row, taxonomy, classes, rank)[0]
+            mass[i, column] = min(reached, 1.0)
+            ancestors = (taxonomy.ancestor(leaf, rank) for leaf in true)
+            right[i, column] = node in {one.id for one in ancestors if one is not None}
+    return Answers(np.maximum.accumulate(mass, axis=1).round(6), right)
+
+
+def judge(
+    probs: Floats,
+    unknown_score: float,
+    faint: float | None,
+    taxonomy: Taxonomy,
+    classes: tuple[str, ...],
+    confidence: float,
+    calibration: Calibration,
 ) -> Verdict:
-    """The deepest node whose calibrated probability reaches `confidence`; `probs` is (C,).
+    """The whole decision on one aircraft: no aircraft, unknown, type, family, role, unknown.
 
-    Mass never falls on the way up, so climbing trades detail for certainty; where not even a role
-    holds, the answer is `unknown`.
+    `probs` (C,) are calibrated; `faint` is None where something was located, else the localizer's
+    best score of what it saw below its threshold.
+
+    A frame in which nothing was located may still hold an aircraft that fills it, so the whole
+    frame is tried. At an unknown score of `calibration.absence` or more it looks like the pictures
+    without aircraft that were calibrated on; then there is `no_aircraft`, unless the localizer saw
+    something that was only too faint: that is `unknown`. So is all where no such pictures were
+    calibrated on. An aircraft that looks more foreign than all but a share
+    `calibration.false_unknown` of known ones is `unknown`; any other gets the deepest answer that
+    `decide` finds.
     """
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence must lie strictly between 0 and 1, got {confidence}")
-    for rank in reversed(RANKS):
-        node, mass = node_masses(probs, taxonomy, classes, rank)[0]
-        if mass >= confidence:
-            probability = min(mass, 1.0)
-            reason = _answer_reason(node, probability, probs, taxonomy, classes)
-            return Verdict(rank, node, probability, reason)
-    return Verdict("unknown", None, None, _unknown_reason(probs, taxonomy, classes, confidence))
+    if faint is not None and (absence := calibration.absence) is None:
+        said = "No aircraft was located, and this checkpoint cannot judge a frame without one."
+        return Verdict("unknown", None, None, said)
+    if faint is not None and unknown_score >= absence and faint >= calibration.faint:
+        said = "Nothing was located surely enough, and the whole frame supports no type or role."
+        return Verdict("unknown", None, None, said)
+    if faint is not None and unknown_score >= absence:
+        said = "No aircraft was located, and the whole frame gives no sign of one either."
+        return Verdict("no_aircraft", None, None, said)
+    p_value = calibration.known.p_value(unknown_score)
+    if p_value is not None and p_value < calibration.false_unknown:
+        likeliest = taxonomy[f"type:{classes[int(probs.argmax())]}"].name
+        said = (
+            f"Unlike the aircraft that this checkpoint knows: of those only {percent(p_value)} "
+            f"look as foreign. The nearest, {likeliest}, is no answer."
+        )
+        verdict = Verdict("unknown", None, None, said)
+    else:
+        threshold = calibration.rollup.threshold(confidence)
+        verdict = decide(probs, taxonomy, classes, confidence, threshold)
+    if faint is None:
+        return verdict
+    said = f"{verdict.reason} No aircraft was located: this is read from the whole frame."
+    return replace(verdict, reason=said)
 
 
-def decide_unlocated(
+def decide(
     probs: Floats,
     taxonomy: Taxonomy,
     classes: tuple[str, ...],
     confidence: float,
-    unknown_score: float,
-    faint_score: float,
-    calibration: Calibration,
+    threshold: float | None = None,
 ) -> Verdict:
-    """The verdict on a whole frame in which the localizer found nothing.
+    """The deepest node whose calibrated probability reaches `threshold`; `probs` is (C,).
 
-    It may still hold an aircraft that fills the frame, so the whole frame is tried. At an unknown
-    score of `calibration.absence` or more it looks like the pictures without aircraft that were
-    calibrated on; then there is `no_aircraft`, unless the localizer saw something that was only
-    too faint: that is `unknown`. So is all where no such pictures were calibrated on.
+    That is `confidence` unless calibration showed that answers are right so often only from some
+    higher probability on (`airframe.rollup`); infinity means that no answer can promise it. Mass
+    never falls on the way up, so climbing trades detail for certainty; where not even a role holds,
+    the answer is `unknown`.
     """
-    absence = calibration.absence
-    if absence is None:
-        said = "No aircraft was located, and this checkpoint cannot judge a frame without one."
-        return Verdict("unknown", None, None, said)
-    if unknown_score >= absence and faint_score >= calibration.faint:
-        said = "Nothing was located surely enough, and the whole frame supports no type or role."
-        return Verdict("unknown", None, None, said)
-    if unknown_score >= absence:
-        said = "No aircraft was located, and the whole frame gives no sign of one either."
-        return Verdict("no_aircraft", None, None, said)
-    verdict = decide(probs, taxonomy, classes, confidence)
-    said = f"{verdict.reason} No aircraft was located: this is read from the whole frame."
-    return replace(verdict, reason=said)
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence must lie strictly between 0 and 1, got {confidence}")
+    needed = confidence if threshold is None else threshold
+    for rank in reversed(RANKS):
+        node, mass = node_masses(probs, taxonomy, classes, rank)[0]
+        if mass >= needed:
+            probability = min(mass, 1.0)
+            reason = _answer_reason(node, probability, probs, taxonomy, classes)
+            return Verdict(rank, node, probability, reason)
+    said = _unknown_reason(probs, taxonomy, classes, confidence, needed)
+    return Verdict("unknown", None, None, said)
 
 
 def fit_absence(scores: Reals, false_alarm: float) -> float:
@@ -215,16 +286,30 @@ def _answer_reason(
 
 
 def _unknown_reason(
-    probs: Floats, taxonomy: Taxonomy, classes: tuple[str, ...], confidence: float
+    probs: Floats,
+    taxonomy: Taxonomy,
+    classes: tuple[str, ...],
+    confidence: float,
+    needed: float,
 ) -> str:
     role, mass = node_masses(probs, taxonomy, classes, "role")[0]
     leaders = node_masses(probs, taxonomy, classes, "type")[:2]
     listed = ", ".join(f"{taxonomy[n].name} {percent(p)}" for n, p in leaders)
+    asked = f"{100 * confidence:.3g} %"
+    likeliest = f"“{taxonomy[role].label.lower()}”"
+    if needed > 1:
+        return (
+            f"This checkpoint was calibrated on too few pictures to be right {asked} of the time: "
+            f"the likeliest role, {likeliest}, has {percent(mass)}; the likeliest types {listed}."
+        )
     # 69.6 % would be shown as the 70 % that it does not reach.
-    short = "just under that" if round(mass, 2) >= confidence else percent(mass)
+    short = "just under that" if round(mass, 2) >= round(needed, 2) else percent(mass)
+    reached = f"{100 * needed:.3g} %"
+    if needed > confidence:
+        reached += f", from which on answers are right {asked} of the time"
     return (
-        f"No type, family or role reaches {100 * confidence:.3g} %: the likeliest role, "
-        f"“{taxonomy[role].label.lower()}”, has {short}; the likeliest types {listed}."
+        f"No type, family or role reaches {reached}: the likeliest role, {likeliest}, has {short}; "
+        f"the likeliest types {listed}."
     )
 
 

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from airframe import metrics
 from airframe.calibration import Bools, Floats, Reals
 from airframe.corpus import ancestor_index
-from airframe.decision import Calibration, decide, decide_unlocated
+from airframe.decision import Calibration, judge
+from airframe.foreign import unknown_scores
 from airframe.metrics import Estimate, bootstrap
 from data.manifest import Sample
 from data.taxonomy import Taxonomy
@@ -52,14 +53,12 @@ class Evaluated:
         """
         probs = calibration.probs(logits)
         missed = np.full(len(probs), np.nan) if faint is None else faint
-        asked = calibration.confidence
+        asked, scores = calibration.confidence, unknown_scores(logits)
         verdicts = tuple(
-            decide(p, taxonomy, classes, asked).node
-            if math.isnan(best)
-            else decide_unlocated(
-                p, taxonomy, classes, asked, float(-row.max()), best, calibration
+            judge(
+                p, score, None if math.isnan(f) else f, taxonomy, classes, asked, calibration
             ).node
-            for p, row, best in zip(probs, logits, missed.tolist(), strict=True)
+            for p, score, f in zip(probs, scores.tolist(), missed.tolist(), strict=True)
         )
         family_of, _ = ancestor_index(taxonomy, classes, "family")
         sets = calibration.sets(probs, coverage)
@@ -119,7 +118,7 @@ def evaluate(evaluated: Evaluated) -> dict[str, Any]:
     for kind in sorted(set(rest.kinds.tolist())):
         mine = rest.rows(rest.kinds == kind)
         answered = np.array([v is not None for v in mine.verdicts])
-        report["background"][kind] = {"answered": _mean(answered, mine.groups)}
+        report["background"][kind] = {"answered": share_with_interval(answered, mine.groups)}
     return report
 
 
@@ -129,14 +128,14 @@ def _figures(part: Evaluated) -> dict[str, Any]:
     family_right = families[np.arange(len(mass)), mass.argmax(axis=1)]
     answered = np.array([verdict is not None for verdict in part.verdicts])
     figures = {
-        "family_top1": _mean(family_right, part.groups),
-        "family_top3": _mean(_in_top(mass, families, 3), part.groups),
+        "family_top1": share_with_interval(family_right, part.groups),
+        "family_top3": share_with_interval(_in_top(mass, families, 3), part.groups),
         "family_ece": _ece(mass.max(axis=1), family_right, part.groups),
-        "answer_rate": _mean(answered, part.groups),
+        "answer_rate": share_with_interval(answered, part.groups),
     }
     if answered.any():
         right = np.array([_holds(part, i) for i in np.flatnonzero(answered).tolist()])
-        figures["answers_right"] = _mean(right, part.groups[answered])
+        figures["answers_right"] = share_with_interval(right, part.groups[answered])
     typed = part.typed()
     return figures | (_type_figures(typed) if typed.samples else {})
 
@@ -151,8 +150,8 @@ def _type_figures(part: Evaluated) -> dict[str, Any]:
         return _json(bootstrap(statistic, part.groups))
 
     return {
-        "type_top1": _mean(right, part.groups),
-        "type_top3": _mean(_in_top(probs, part.allowed, 3), part.groups),
+        "type_top1": share_with_interval(right, part.groups),
+        "type_top3": share_with_interval(_in_top(probs, part.allowed, 3), part.groups),
         "macro_f1": of(lambda i: metrics.macro_f1(predicted[i], labels[i], len(part.classes))),
         "nll": of(lambda i: metrics.nll(probs[i], labels[i])),
         "type_ece": _ece(confidence, right, part.groups),
@@ -199,7 +198,8 @@ def _in_top(scores: Floats, right: Bools, k: int) -> Bools:
     return np.asarray(np.take_along_axis(right, best, axis=1).any(axis=1))
 
 
-def _mean(values: Bools, groups: NDArray[np.str_]) -> dict[str, Any]:
+def share_with_interval(values: Bools, groups: NDArray[np.str_]) -> dict[str, Any]:
+    """The share of True in `values` (N,) with n and a 95 % interval over `groups` (N,)."""
     return _json(bootstrap(lambda i: float(values[i].mean()), groups))
 
 

@@ -14,17 +14,21 @@ import torch
 from numpy.typing import NDArray
 
 from airframe.calibration import Floats, Reals
-from airframe.decision import Calibration, Verdict, decide, decide_unlocated
+from airframe.decision import Calibration, Verdict, judge
+from airframe.foreign import unknown_scores
 from airframe.looking import Sighting, checked_box, sightings
 from data.images import Still
-from data.transforms import eval_transform
 from models.card import CheckpointError
-from models.checkpoint import LOCALIZER, Checkpoint, load_checkpoint, load_context
-from models.classifier import Classifier, Output, together
+from models.checkpoint import LOCALIZER, Checkpoint, load_checkpoint
 from models.localizer import Localizer, load_localizer
 
-_CHUNK = 8  # views in one pass: of twelve aircraft in each of eight stills not all fit at once
-RELEASE = Path(__file__).parent.parent / "models" / "release"
+RELEASES = Path(__file__).parent.parent / "models" / "release"
+RELEASED = ("fast", "strong")
+
+
+def checkpoint_folder(named: str) -> Path:
+    """The folder of a checkpoint: of a released one by its name, else the path as it is."""
+    return RELEASES / named if named in RELEASED else Path(named)
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,7 @@ class Prediction:
     """The answer for one aircraft: `probs` (C,) calibrated, the set (names), verdict and doubt.
 
     `sighting` is where it was looked for. `entropy` in bits; `unknown_score` is minus the largest
-    logit: higher is more foreign.
+    logit: higher is more foreign; `unknown_p_value` the share of known aircraft that look so.
     """
 
     sighting: Sighting
@@ -62,6 +66,7 @@ class Prediction:
     verdict: Verdict
     entropy: float
     unknown_score: float
+    unknown_p_value: float | None
 
 
 class Predictor:
@@ -71,17 +76,14 @@ class Predictor:
     there.
     """
 
-    def __init__(self, folder: Path = RELEASE, device: str = "auto") -> None:
-        self.checkpoint, classifier = load_checkpoint(folder)
+    def __init__(self, folder: Path = RELEASES / RELEASED[0], device: str = "auto") -> None:
+        self.checkpoint, ensemble = load_checkpoint(folder)
         try:
             self.calibration = Calibration.from_dict(self.checkpoint.calibration)
         except ValueError as error:
             raise CheckpointError(f"checkpoint {folder}: {error}") from error
         self.device = _device(device)
-        self.classifier = classifier.to(self.device).to(memory_format=torch.channels_last)
-        self.context = load_context(folder)
-        if self.context is not None:
-            self.context.to(self.device).to(memory_format=torch.channels_last)
+        self.ensemble = ensemble.to(self.device)
         self.localizer: Localizer | None = None
         if self.checkpoint.localizer is not None:
             self.localizer = load_localizer(folder / LOCALIZER, self.device)
@@ -105,40 +107,10 @@ class Predictor:
             return [Sighting(checked_box(box, still.width, still.height))]
         return sightings(still.rgb, self.localizer)
 
-    @torch.no_grad()
     def outputs(self, views: Sequence[tuple[Still, Sighting]]) -> tuple[Reals, NDArray[np.float32]]:
-        """Logits (N, C) and features (N, D) of N views, in float32.
-
-        Where the checkpoint has a context, the logits are those of both looks together; the
-        features are of the box alone.
-        """
-        boxes, frames = self.apart(views)
-        logits = boxes.logits if frames is None else together(boxes.logits, frames)
-        return logits.numpy(), boxes.features.numpy()
-
-    @torch.no_grad()
-    def apart(self, views: Sequence[tuple[Still, Sighting]]) -> tuple[Output, torch.Tensor | None]:
-        """What the two looks say of N views by themselves: of the boxes, and of the frames."""
-        spec, context = self.checkpoint.spec, self.checkpoint.context
-        boxes = self._answers(
-            self.classifier, [eval_transform(still.rgb, spec, s.box) for still, s in views]
-        )
-        if self.context is None or context is None:
-            return boxes, None
-        stills = {id(still): still for still, _ in views}  # several aircraft share a frame
-        seen = [eval_transform(still.rgb, context) for still in stills.values()]
-        place = {key: i for i, key in enumerate(stills)}
-        frames = self._answers(self.context, seen).logits
-        return boxes, frames[[place[id(still)] for still, _ in views]]
-
-    def _answers(self, network: Classifier, pictures: list[torch.Tensor]) -> Output:
-        """The network's output for pictures (3, H, W), a few at a time, on the CPU."""
-        rows: list[Output] = []
-        for start in range(0, len(pictures), _CHUNK):
-            batch = torch.stack(pictures[start : start + _CHUNK]).to(self.device)
-            rows.append(network(batch.contiguous(memory_format=torch.channels_last)))
-        logits, features = (torch.cat([row[i].float().cpu() for row in rows]) for i in range(2))
-        return Output(logits, features)
+        """Logits (N, C) of all looks together and features (N, D) of the first, in float32."""
+        output = self.ensemble([(still.rgb, sighting.box) for still, sighting in views])
+        return output.logits.numpy(), output.features.numpy()
 
     def predict(
         self,
@@ -165,26 +137,29 @@ class Predictor:
         logits: Reals,
         seen: Sequence[Sighting],
         settings: Settings | None = None,
-        unknown_scores: Reals | None = None,
+        given_scores: Reals | None = None,
     ) -> list[Prediction]:
         """The same from logits (N, C) computed before: calibration and decision only.
 
-        `unknown_scores` (N,) are given where the rows are pooled and their height says nothing.
+        `given_scores` (N,) are unknown scores, for rows that are pooled: their height says nothing.
         """
         settings = settings or Settings()
         probs = self.calibration.probs(logits)
         sets = self.calibration.sets(probs, settings.coverage)
         confidence = settings.confidence or self.calibration.confidence
         taxonomy = self.checkpoint.taxonomy
-        scores = -logits.max(axis=1) if unknown_scores is None else unknown_scores
+        scores = unknown_scores(logits) if given_scores is None else given_scores
         predictions = []
         for p, members, score, sighting in zip(probs, sets, scores.tolist(), seen, strict=True):
-            if sighting.missed:
-                verdict = decide_unlocated(
-                    p, taxonomy, self.classes, confidence, score, sighting.faint, self.calibration
-                )
-            else:
-                verdict = decide(p, taxonomy, self.classes, confidence)
+            verdict = judge(
+                p,
+                score,
+                sighting.faint if sighting.missed else None,
+                taxonomy,
+                self.classes,
+                confidence,
+                self.calibration,
+            )
             predictions.append(
                 Prediction(
                     sighting=sighting,
@@ -194,6 +169,7 @@ class Predictor:
                     verdict=verdict,
                     entropy=float(-(p * np.log2(np.clip(p, 1e-12, 1))).sum()),
                     unknown_score=score,
+                    unknown_p_value=self.calibration.known.p_value(score),
                 )
             )
         return predictions

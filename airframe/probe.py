@@ -39,7 +39,7 @@ def start_head(
     val_features, val_allowed = _features(classifier, val, config, len(val_kinds), "probe: val")
     best = (float("inf"), 0.0)
     for penalty in PENALTIES:
-        weight, bias = _fit_linear(features, allowed, family_of, config, penalty)
+        weight, bias = fit_linear(features, allowed, family_of, config, penalty)
         logits = val_features @ weight.T + bias
         metrics = selection_metrics(logits, val_allowed, family_of, val_kinds)
         said = ", ".join(f"{name} {value:.3f}" for name, value in metrics.items())
@@ -72,7 +72,7 @@ def _features(
     return torch.cat([f for f, _ in found]), torch.cat([a for _, a in found])
 
 
-def _fit_linear(
+def fit_linear(
     features: Tensor, allowed: Tensor, family_of: Tensor, config: TrainConfig, penalty: float
 ) -> tuple[Tensor, Tensor]:
     """Weight (C, D) and bias (C,) that minimise the training loss plus `penalty` |weight|²."""

@@ -23,7 +23,8 @@ def provenance(config: Config, samples: Iterable[Sample]) -> dict[str, Any]:
     """What goes into a card: hashes of the data, counts by split and kind, settings, versions."""
     counts = Counter(f"{s.split}/{s.kind}" for s in samples)
     settings = config.model_dump(
-        mode="json", exclude={"run": True, "data": {"manifest", "root", "boxes", "splits"}}
+        mode="json",
+        exclude={"run": True, "data": {"manifest", "root", "boxes", "dropped", "splits"}},
     )
     for section in ("model", "localizer"):
         weights = (settings[section] or {}).get("weights")
@@ -32,15 +33,15 @@ def provenance(config: Config, samples: Iterable[Sample]) -> dict[str, Any]:
             settings[section]["weights"] = first.name
             file = first / WEIGHTS if first.is_dir() else first
             settings[section]["weights_sha256"] = _sha256(file)
-    for key, card in (("localizer", FILES[1]), ("context", CARD)):
-        folder = (settings["model"] or {}).get(key)
-        if folder is not None:
-            named = json.loads((Path(folder) / card).read_text("utf-8"))
-            settings["model"][key] = {"name": named["name"], "sha256": named["sha256"]}
+    if model := settings["model"]:
+        if model["localizer"] is not None:
+            model["localizer"] = _named(Path(model["localizer"]) / FILES[1])
+        model["members"] = [_named(Path(folder) / CARD) for folder in model["members"]]
     data = config.data
     return {
         "manifest_sha256": _sha256(data.manifest) if data.manifest else None,
         "boxes_sha256": _sha256(data.boxes) if data.boxes else None,
+        "dropped_sha256": _sha256(data.dropped) if data.dropped else None,
         "samples": dict(sorted(counts.items())),
         "config": settings,
         "code": _commit(),
@@ -48,6 +49,11 @@ def provenance(config: Config, samples: Iterable[Sample]) -> dict[str, Any]:
         "machine": platform.machine(),
         "created_utc": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def _named(card: Path) -> dict[str, str]:
+    named = json.loads(card.read_text("utf-8"))
+    return {"name": named["name"], "sha256": named["sha256"]}
 
 
 def _sha256(path: Path) -> str:

@@ -1,8 +1,8 @@
 """The record: the answer for one aircraft as JSON (schema airframe.record/1), or flat as CSV.
 
-`entropy` is in bits over the types; `unknown_score` is minus the largest logit. What this version
-does not measure (mutual information, the unknown's p-value, quality) and was not asked (operators)
-is null.
+`entropy` is in bits over the types; `unknown_score` is minus the largest logit, `unknown_p_value`
+the share of known aircraft that look so foreign. What this version does not measure (mutual
+information, quality) and was not asked (operators) is null.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def answer_record(
             "entropy": _rounded(prediction.entropy),
             "mutual_information": None,
             "unknown_score": _rounded(prediction.unknown_score),
-            "unknown_p_value": None,
+            "unknown_p_value": _rounded(prediction.unknown_p_value),
             "quality": None,
         },
         "box": _box(prediction.sighting),
@@ -248,5 +248,5 @@ def library_versions() -> dict[str, str]:
     }
 
 
-def _rounded(value: float) -> float:
-    return round(value, DIGITS)
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, DIGITS)

@@ -97,6 +97,33 @@ def looks_table(reports: list[dict[str, Any]]) -> Table:
     return table
 
 
+def folds_tables(report: dict[str, Any]) -> list[Table]:
+    """The learning curve, what each source owes to itself, and a row a label."""
+    title = f"{report['config']}: linear probe, {report['folds']} folds by group, family top-1"
+    curve = Table(title=title, title_justify="left")
+    kinds = [key for key in report["curve"][0] if key != "share"]
+    for column in ("train groups", *kinds):
+        curve.add_column(column, justify="right")
+    for row in report["curve"]:
+        cells = [f"{_cell(row[kind])} (n={row[kind]['n']})" for kind in kinds]
+        curve.add_row(f"{row['share']:.0%}", *cells)
+    sources = Table(
+        title="trained with a source's other pictures, and without", title_justify="left"
+    )
+    for column in ("source", "n", "with", "without"):
+        sources.add_column(column, justify="left" if column == "source" else "right")
+    for row in report["sources"]:
+        cells = [_cell(row["with"]), _cell(row["without"])]
+        sources.add_row(row["source"], str(row["with"]["n"]), *cells)
+    types = Table(title="right by label", title_justify="left")
+    names = ("real", "views", "type_right", "family_right", "field", "field_family_right")
+    for column in ("label", *(name.replace("_", " ") for name in names)):
+        types.add_column(column, justify="left" if column == "label" else "right")
+    for row in report["types"]:
+        types.add_row(row["node"], *("" if row[n] is None else str(row[n]) for n in names))
+    return [types, sources, curve]
+
+
 def localizer_table(report: dict[str, Any]) -> Table:
     """One row a kind of picture and size of aircraft: AP50, recall at one false box a picture."""
     title = f"localizer {report['localizer']['sha256'][:12]}: {report['split']}"

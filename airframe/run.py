@@ -16,22 +16,23 @@ from rich.console import Console
 from rich.progress import track
 
 import airframe
-from airframe.clip_calibration import Networks, fit_frames
+from airframe.clip_calibration import Looking, fit_frames
 from airframe.config import Config, ConfigError, dump_config
 from airframe.corpus import Corpus, allowed_matrix, build_corpus, with_boxes, without_boxes
 from airframe.decision import Calibration, fit_absence
 from airframe.evaluation import Evaluated, evaluate
 from airframe.looking import found_boxes, sightings
 from airframe.plots import plot_confusion, plot_curves, plot_reliability
+from airframe.processes import is_prepared, this_process, wait_until_prepared
 from airframe.provenance import provenance
 from airframe.report import figures_table
-from airframe.training import cached_logits, fit, released_spec
+from airframe.training import CHUNK, eval_loader, fit, input_spec
 from data.images import open_still
-from data.manifest import Sample
+from data.manifest import Box, Sample
 from data.splits import write_splits
-from data.transforms import InputSpec
 from models.checkpoint import LOCALIZER, Checkpoint, load_checkpoint, save_checkpoint
-from models.classifier import Classifier, together
+from models.classifier import Classifier
+from models.ensemble import Ensemble, Look, together
 from models.localizer import Localizer, load_localizer, save_localizer
 from models.weights import round_weights
 
@@ -47,35 +48,54 @@ def train_run(config: Config, console: Console, *, resume: bool = False) -> Path
     and plots. The test split is not opened here: `evaluate.py` does that, once.
     Raises RunError, ConfigError and the errors of manifest, splits, taxonomy and backbone, all
     before any work is done.
+
+    Of several processes (see `TrainConfig`) each calls this. Rank zero does all but the training
+    alone; the others wait until it comes to that, read what it has written and return after the
+    training, in silence. On several nodes start it on each, with MASTER_ADDR, MASTER_PORT and
+    NODE_RANK set, or by `torchrun` or a scheduler that Lightning knows; the run folder has to be
+    on a disk that all of them share. A node whose rank zero is refused has to be stopped by hand.
     """
     run = config.run_folder
+    process = this_process(config.train)
+    process.share(config.train.batch_size)
+    if process.rank:
+        wait_until_prepared(run, config)
+        fit(_corpus_of_another(config), config, run, resume=resume)
+        return run / "checkpoint"
     started = (run / "config.yaml").exists()
     if started and not resume:
         raise RunError(f"{run}: holds a run already; add --resume, or --set run=ANOTHER_FOLDER")
-    corpus = build_corpus(config)
+    # Where these very pictures have been drawn, other processes may be reading them already.
+    corpus = build_corpus(config, draw=not is_prepared(run, config))
     _announce(corpus, config, console)
     run.mkdir(parents=True, exist_ok=True)
     (run / "config.yaml").write_text(dump_config(config), "utf-8")
     write_splits([*corpus.samples, *corpus.outside], run / "splits.csv")
-    localizer = _localizer(config)
-    context = _context(config, corpus)
-    if localizer is None:
-        corpus = without_boxes(corpus)
-    else:
-        corpus = with_boxes(
-            corpus,
-            config,
-            lambda sample: found_boxes(sample, localizer),
-            run / "boxes.csv",
-            lambda todo: track(todo, "looking for aircraft", console=console, transient=True),
-        )
+    corpus, localizer = boxed_corpus(corpus, config, console)
     classifier = fit(corpus, config, run, resume=resume)
     round_weights(classifier)
-    networks = Networks(classifier, released_spec(config), localizer, *context)
-    calibration, evaluated = _calibrate(networks, corpus, config, run)
+    networks, looks, backbones = _all_looks(classifier, corpus, config)
+    looking = Looking(Ensemble(networks, looks).eval(), localizer)
+    calibration, evaluated = _calibrate(looking, corpus, config, run)
     figures = evaluate(evaluated)
-    checkpoint = _save(run / "checkpoint", networks, corpus, config, calibration, figures)
-    plot_curves(run / "metrics.csv", run / "curves.png")
+    checkpoint = Checkpoint(
+        name=config.name,
+        version=airframe.__version__,
+        backbones=backbones,
+        classes=corpus.classes,
+        taxonomy=corpus.taxonomy,
+        looks=looks,
+        localizer=None if localizer is None else localizer.card.sha256,
+        calibration=calibration.to_dict(),
+        metrics={"split": "val", **figures},
+        provenance=provenance(config, corpus.samples),
+    )
+    checkpoint = save_checkpoint(run / "checkpoint", networks, checkpoint)
+    if localizer is not None:
+        save_localizer(run / "checkpoint" / LOCALIZER, localizer.card, localizer.detector)
+    (run / "val.json").write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
+    if (run / "metrics.csv").exists():  # not where nothing was trained
+        plot_curves(run / "metrics.csv", run / "curves.png")
     plot_confusion(evaluated, run / "confusion.png", f"{config.name}: families, val")
     plot_reliability(evaluated, run / "reliability.png", f"{config.name}: val")
     console.print(figures_table(figures, f"{config.name}: val (used for selection, not a result)"))
@@ -88,6 +108,40 @@ def train_run(config: Config, console: Console, *, resume: bool = False) -> Path
     return run / "checkpoint"
 
 
+def boxed_corpus(
+    corpus: Corpus, config: Config, console: Console
+) -> tuple[Corpus, Localizer | None]:
+    """The corpus with the boxes that its pictures are looked at in, and what found them.
+
+    Boxes found are kept in the run folder, and read from there the next time.
+    """
+    localizer = _localizer(config)
+    if localizer is None:
+        return without_boxes(corpus), None
+    config.run_folder.mkdir(parents=True, exist_ok=True)
+    boxed = with_boxes(
+        corpus,
+        config,
+        lambda sample: found_boxes(sample, localizer),
+        config.run_folder / "boxes.csv",
+        lambda todo: track(todo, "looking for aircraft", console=console, transient=True),
+    )
+    return boxed, localizer
+
+
+def _corpus_of_another(config: Config) -> Corpus:
+    """The corpus with its boxes, from the files that rank zero has written."""
+    corpus = build_corpus(config, draw=False)
+    if config.classifier.localizer is None:
+        return without_boxes(corpus)
+    path = config.run_folder / "boxes.csv"
+
+    def unseen(sample: Sample) -> tuple[Box, ...]:
+        raise RunError(f"{path}: names no boxes of {sample.key}; has the manifest changed?")
+
+    return with_boxes(corpus, config, unseen, path, lambda todo: todo)
+
+
 def _localizer(config: Config) -> Localizer | None:
     folder = config.classifier.localizer
     if folder is None:
@@ -96,19 +150,27 @@ def _localizer(config: Config) -> Localizer | None:
     return load_localizer(folder, device)
 
 
-def _context(config: Config, corpus: Corpus) -> tuple[Classifier | None, InputSpec | None]:
-    """The network that looks at the whole frame beside the one that is trained, and its input."""
-    folder = config.classifier.context
-    if folder is None:
-        return None, None
-    checkpoint, context = load_checkpoint(folder)
-    ours = config.classifier.backbone, corpus.classes
-    if (checkpoint.backbone, checkpoint.classes) != ours or checkpoint.localizer is not None:
-        raise ConfigError(
-            f"model.context: {folder} is not a checkpoint that looks at whole frames, of the "
-            "same backbone and types"
-        )
-    return context, checkpoint.spec
+def _all_looks(
+    classifier: Classifier, corpus: Corpus, config: Config
+) -> tuple[list[Classifier], tuple[Look, ...], tuple[str, ...]]:
+    """The trained network and those of `model.members`, their looks and their backbones.
+
+    Raises ConfigError for a member with other types.
+    """
+    model, trained = config.classifier, input_spec(config)
+    networks, backbones, looks = [classifier], [model.backbone], []
+    for look in model.looks:
+        height, width = look.height or trained.height, look.width or trained.width
+        spec = replace(trained, height=height, width=width)
+        looks.append(Look(0, look.view, spec, look.mirrored))
+    for folder in model.members:
+        member, ensemble = load_checkpoint(folder)
+        if member.classes != corpus.classes:
+            raise ConfigError(f"model.members: {folder} answers other types than this run's")
+        looks += [replace(look, network=look.network + len(networks)) for look in member.looks]
+        networks += list(ensemble.networks)
+        backbones += member.backbones
+    return networks, tuple(looks), tuple(backbones)
 
 
 def _announce(corpus: Corpus, config: Config, console: Console) -> None:
@@ -123,7 +185,7 @@ def _announce(corpus: Corpus, config: Config, console: Console) -> None:
 
 
 def _calibrate(
-    networks: Networks,
+    looking: Looking,
     corpus: Corpus,
     config: Config,
     run: Path,
@@ -132,7 +194,7 @@ def _calibrate(
     cached: dict[str, NDArray[Any]] = {}
     for split in ("calibration", "val"):
         samples = corpus.split(split)
-        cached[split] = _logits(networks, corpus, samples, config)
+        cached[split] = ensemble_logits(looking.ensemble, corpus, samples, config)
         cached[f"{split}_paths"] = np.array([sample.key for sample in samples])
     np.savez_compressed(run / "logits.npz", allow_pickle=False, **cached)
     samples = corpus.split("calibration")
@@ -143,15 +205,18 @@ def _calibrate(
         cached["calibration"][labelled],
         allowed[labelled],
         [s.kind for s in known],
+        corpus.taxonomy,
+        corpus.classes,
         coverage=config.calibration.coverage,
         confidence=config.calibration.confidence,
+        false_unknown=config.calibration.false_unknown,
     )
-    if networks.localizer is not None:
+    if looking.localizer is not None:
         calibration = _absence(
-            cached["calibration"], samples, networks.localizer, calibration, config
+            cached["calibration"], samples, looking.localizer, calibration, config
         )
         if config.calibration.track_frames:
-            correlation = fit_frames(networks, known, allowed[labelled], calibration, config)
+            correlation = fit_frames(looking, known, allowed[labelled], calibration, config)
             calibration = replace(calibration, frame_correlation=correlation)
     val = corpus.split("val")
     evaluated = Evaluated.answer(
@@ -161,22 +226,25 @@ def _calibrate(
         calibration,
         corpus.taxonomy,
         corpus.classes,
-        faint=_faint(val, networks.localizer),
+        faint=_faint(val, looking.localizer),
     )
     return calibration, evaluated
 
 
-def _logits(
-    networks: Networks, corpus: Corpus, samples: Sequence[Sample], config: Config
+def ensemble_logits(
+    ensemble: Ensemble, corpus: Corpus, samples: Sequence[Sample], config: Config
 ) -> NDArray[np.float32]:
     """Logits (N, C) of samples as the checkpoint will see them."""
-    logits = cached_logits(networks.classifier, corpus, samples, networks.spec, config)
-    if networks.context is not None and networks.context_spec is not None:
-        frames = [replace(sample, boxes=()) for sample in samples]
-        spec = networks.context_spec
-        logits = together(logits, cached_logits(networks.context, corpus, frames, spec, config))
-    rows: NDArray[np.float32] = logits.numpy()
-    return rows
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    ensemble.to(device)
+    rows = []
+    for look in ensemble.looks:
+        seen = samples if look.view == "box" else [replace(s, boxes=()) for s in samples]
+        loader = eval_loader(corpus, seen, look.spec, CHUNK, config.train.workers)
+        outputs = [ensemble.looked(look, batch.image) for batch in loader]
+        rows.append(torch.cat([output.logits for output in outputs]))
+    logits: NDArray[np.float32] = together(rows).numpy()
+    return logits
 
 
 def _faint(samples: Sequence[Sample], localizer: Localizer | None) -> NDArray[np.float64]:
@@ -211,31 +279,3 @@ def _absence(
         absence=fit_absence(-logits[empty].max(axis=1), alarm),
         faint=fit_absence(faint[~np.isnan(faint)], alarm),
     )
-
-
-def _save(
-    folder: Path,
-    networks: Networks,
-    corpus: Corpus,
-    config: Config,
-    calibration: Calibration,
-    figures: dict[str, Any],
-) -> Checkpoint:
-    checkpoint = Checkpoint(
-        name=config.name,
-        version=airframe.__version__,
-        backbone=config.classifier.backbone,
-        classes=corpus.classes,
-        taxonomy=corpus.taxonomy,
-        spec=networks.spec,
-        localizer=None if networks.localizer is None else networks.localizer.card.sha256,
-        context=networks.context_spec,
-        calibration=calibration.to_dict(),
-        metrics={"split": "val", **figures},
-        provenance=provenance(config, corpus.samples),
-    )
-    saved = save_checkpoint(folder, networks.classifier, checkpoint, networks.context)
-    if networks.localizer is not None:
-        save_localizer(folder / LOCALIZER, networks.localizer.card, networks.localizer.detector)
-    (folder.parent / "val.json").write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
-    return saved

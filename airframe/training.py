@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import csv
-import logging
-import warnings
-from dataclasses import replace
+import zlib
 from pathlib import Path
 from typing import Any, Literal
 
 import lightning.pytorch as pl
+import numpy as np
 import torch
+from lightning.fabric.utilities.distributed import DistributedSamplerWrapper
 from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, ModelCheckpoint
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, WeightedRandomSampler
 
-from airframe.config import Config, TrainConfig
+from airframe.config import Config, ConfigError, ModelConfig, TrainConfig
 from airframe.corpus import Corpus, allowed_matrix, ancestor_index, sampling_weights
 from airframe.objective import hierarchical_loss, learning_rate_scale, selection_metrics
 from airframe.probe import start_head
+from airframe.processes import ALONE, Process, alone_again, hardware, prepared, quiet
 from data.dataset import EvalDataset, Item, TrainDataset
 from data.manifest import Sample
 from data.transforms import InputSpec
@@ -26,6 +27,8 @@ from models.backbones import backbone
 from models.checkpoint import start_from
 from models.classifier import Classifier, build_classifier
 
+_EMA_STEPS = 4  # between updates of the average, which each read all weights
+_SMALL = 0.75  # of height and width, in the first `train.small_epochs`: 9 of 16 pixels
 CHUNK = 8  # pictures in one pass where only answers are wanted: larger batches leave the cache
 
 
@@ -49,28 +52,53 @@ class EpochLog(pl.Callback):
 
 
 class Trainee(pl.LightningModule):
-    """The classifier with its loss, optimiser and selection metrics."""
+    """The classifier with its loss, optimiser and selection metrics.
+
+    What does not learn is frozen here: wrapped for several processes, the network must know it.
+    """
 
     def __init__(self, classifier: Classifier, corpus: Corpus, config: Config) -> None:
         super().__init__()
         self.classifier = classifier
+        freeze(classifier, config.classifier)
         self.config = config
         family_of, _ = ancestor_index(corpus.taxonomy, corpus.classes, "family")
         self.family_of: Tensor
         self.register_buffer("family_of", torch.from_numpy(family_of), persistent=False)
         self.val_kinds = [s.kind for s in labelled_val(corpus)]
         self._val: list[tuple[Tensor, Tensor, Tensor]] = []
+        said = [(s.key, s.kind, s.node, s.split, s.boxes) for s in corpus.samples]
+        self._pictures = zlib.crc32(repr(said).encode())
+
+    def setup(self, stage: str) -> None:
+        strategy = self.trainer.strategy
+        same = strategy.broadcast(self._pictures) == self._pictures
+        if not strategy.reduce_boolean_decision(same):
+            raise ConfigError(
+                "train: the processes do not see the same pictures; is the run folder on a disk "
+                "that all nodes share, and the manifest the same on each?"
+            )
+
+    def on_train_start(self) -> None:
+        # Lightning seeds all processes alike, and dropout would strike alike in every share.
+        if self.global_rank:
+            torch.manual_seed(Process(self.global_rank).seed(self.config.seed))
 
     def on_train_epoch_start(self) -> None:
         # Stages that never learn also keep their batch statistics; nothing is stored for them, so
         # a deep backbone costs little more than its forward pass.
         for stage in list(self.classifier.trunk.children())[: self.config.classifier.frozen_stages]:
-            stage.requires_grad_(False).eval()
+            stage.eval()
 
     def training_step(self, batch: Item, _: int) -> Tensor:
-        output = self.classifier(batch.image.contiguous(memory_format=torch.channels_last))
+        image = batch.image
+        if self.current_epoch < self.config.train.small_epochs:
+            image = nn.functional.interpolate(
+                image, scale_factor=_SMALL, mode="bilinear", antialias=True
+            )
+        output = self.classifier(image.contiguous(memory_format=torch.channels_last))
         loss = hierarchical_loss(output.logits, batch.allowed, self.family_of, self.config.train)
-        self.log("train/loss", loss, on_step=False, on_epoch=True, prog_bar=True)
+        self.log("train/loss", loss, on_step=False, on_epoch=True, prog_bar=True, sync_dist=True)
         return loss
 
     def validation_step(self, batch: Item, _: int) -> None:
@@ -78,25 +106,38 @@ class Trainee(pl.LightningModule):
         self._val.append((output.logits.float(), batch.allowed, torch.as_tensor(batch.position)))
 
     def on_validation_epoch_end(self) -> None:
-        logits, allowed, order = (self._gathered(i) for i in range(3))
+        logits, allowed, order = self._gathered()
         self._val.clear()
         for name, value in selection_metrics(
             logits, allowed, self.family_of, [self.val_kinds[i] for i in order.tolist()]
         ).items():
             shown = name in ("val/nll", "val/family_top1")
-            self.log(name, value, prog_bar=shown, rank_zero_only=False)
+            self.log(name, value, prog_bar=shown, sync_dist=True)
 
-    def _gathered(self, part: int) -> Tensor:
-        """One part of every validation batch, from every process."""
-        mine = torch.cat([batch[part] for batch in self._val])
-        if self.trainer.world_size == 1:
-            return mine
-        everyone = self.all_gather(mine)
-        assert isinstance(everyone, Tensor)
-        return everyone.flatten(0, 1)
+    def _gathered(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits (N, C), allowed classes (N, C) and positions (N,) of all val samples, from every
+        process. Shares are filled up with samples of other shares; each counts once."""
+        logits, allowed, order = (torch.cat(part) for part in zip(*self._val, strict=True))
+        if self.trainer.world_size > 1:
+            everyone = self.all_gather((logits, allowed, order))
+            assert isinstance(everyone, tuple)
+            logits, allowed, order = (part.flatten(0, 1) for part in everyone)
+        _, once = np.unique(order.cpu().numpy(), return_index=True)
+        first = torch.from_numpy(once).to(order.device)
+        return logits[first], allowed[first], order[first]
 
     def configure_optimizers(self) -> Any:
         return optimisation(self.classifier, self.classifier.trunk, self.config.train, self.trainer)
+
+
+def freeze(classifier: Classifier, model: ModelConfig) -> None:
+    """Keep from learning what the config says does not: the first stages, the depthwise filters."""
+    for stage in list(classifier.trunk.children())[: model.frozen_stages]:
+        stage.requires_grad_(False)
+    if not model.depthwise:
+        for module in classifier.trunk.modules():
+            if isinstance(module, nn.Conv2d) and module.groups > 1:
+                module.weight.requires_grad_(False)
 
 
 def optimisation(
@@ -104,12 +145,18 @@ def optimisation(
 ) -> dict[str, Any]:
     """AdamW and its schedule, as Lightning takes them.
 
-    The pretrained `trunk` learns at its own rate; vectors (norms, biases) are free of weight decay.
+    The pretrained `trunk` learns at its own rate, each of its stages at `layer_decay` times that of
+    the next; vectors (norms, biases) are free of weight decay.
     """
     groups: list[dict[str, Any]] = []
+    stages = list(trunk.children())
+    rates: list[tuple[list[nn.Parameter], float]] = []
+    for depth, stage in enumerate(reversed(stages)):
+        scale = train.trunk_lr_scale * train.layer_decay**depth
+        rates.append((list(stage.parameters()), train.lr * scale))
     inside = {id(p) for p in trunk.parameters()}
-    for in_trunk, lr in ((True, train.lr * train.trunk_lr_scale), (False, train.lr)):
-        mine = [p for p in network.parameters() if (id(p) in inside) == in_trunk]
+    rates.append(([p for p in network.parameters() if id(p) not in inside], train.lr))
+    for mine, lr in rates:
         groups.append({"params": [p for p in mine if p.ndim > 1], "lr": lr})
         groups.append({"params": [p for p in mine if p.ndim <= 1], "lr": lr, "weight_decay": 0.0})
     groups = [group for group in groups if group["params"]]
@@ -139,40 +186,45 @@ def input_spec(config: Config) -> InputSpec:
     return InputSpec(height, width, config.classifier.margin, default.mean, default.std)
 
 
-def released_spec(config: Config) -> InputSpec:
-    """The input size that the checkpoint is calibrated at and ships with."""
-    trained = input_spec(config)
-    height = config.calibration.height or trained.height
-    width = config.calibration.width or trained.width
-    return replace(trained, height=height, width=width)
+def loaders(
+    corpus: Corpus, config: Config, spec: InputSpec, process: Process = ALONE
+) -> tuple[Any, Any]:
+    """The train loader (weighted, augmented) and the val loader (as inference sees it).
 
-
-def loaders(corpus: Corpus, config: Config, spec: InputSpec) -> tuple[Any, Any]:
-    """The train loader (weighted, augmented) and the val loader (as inference sees it)."""
+    All processes draw one sequence, that of a single process, and take turns in it: together
+    their batches are its batches, but each augments in its own way. The val loader holds all
+    samples; Lightning deals them out.
+    """
     train, data = config.train, config.data
+    batch = process.share(train.batch_size)
     chosen = corpus.split("train")
     weights = sampling_weights(chosen, data.shares, data.balance)
     chosen = [s for s, w in zip(chosen, weights, strict=True) if w > 0]
     generator = torch.Generator().manual_seed(config.seed)
-    sampler = WeightedRandomSampler(
-        weights[weights > 0].tolist(), train.samples_per_epoch, generator=generator
-    )
+    drawn = train.samples_per_epoch // train.batch_size * train.batch_size
+    sampler: Any = WeightedRandomSampler(weights[weights > 0].tolist(), drawn, generator=generator)
+    if process.count > 1:
+        # Of this class Lightning leaves it alone; its own wrapping would shuffle what was drawn.
+        sampler = DistributedSamplerWrapper(
+            sampler, num_replicas=process.count, rank=process.rank, shuffle=False
+        )
     dataset = TrainDataset(
         chosen,
         allowed_matrix(chosen, corpus.taxonomy, corpus.classes),
         spec,
         strength=train.augment,
-        seed=config.seed,
+        seed=process.seed(config.seed),
         cutout_kinds=data.cutout_kinds,
         backdrop_kinds=data.backdrop_kinds,
+        frame_share=config.classifier.frame_share,
     )
     workers: dict[str, Any] = {
         "num_workers": train.workers,
         "persistent_workers": train.workers > 0,
     }
     return (
-        DataLoader(dataset, train.batch_size, sampler=sampler, drop_last=True, **workers),
-        eval_loader(corpus, labelled_val(corpus), spec, train.batch_size, train.workers),
+        DataLoader(dataset, batch, sampler=sampler, drop_last=True, **workers),
+        eval_loader(corpus, labelled_val(corpus), spec, batch, train.workers),
     )
 
 
@@ -186,38 +238,44 @@ def fit(corpus: Corpus, config: Config, run: Path, *, resume: bool = False) -> C
     """Train and return the classifier with its best averaged weights, in eval mode.
 
     `run` receives `metrics.csv` and Lightning's own checkpoints; `resume` goes on from the last.
+    Of several processes each calls this. Rank zero fits the head's start, and its weights become
+    those of all when training begins; what others return is not the best. Raises ConfigError
+    where `train.batch_size` cannot be shared, or the processes have different pictures.
     """
     run.mkdir(parents=True, exist_ok=True)
     pl.seed_everything(config.seed, workers=True, verbose=False)
     spec = input_spec(config)
-    classifier = _first_classifier(config, corpus)
+    classifier = first_classifier(config, corpus)
     trainee = Trainee(classifier, corpus, config)
     trainer, best = make_trainer(config.train, run, "val/nll")
-    train_loader, val_loader = loaders(corpus, config, spec)
+    process = Process(trainer.global_rank, trainer.world_size)
+    train_loader, val_loader = loaders(corpus, config, spec, process)
     last = run / "lightning" / "last.ckpt"
     going_on = resume and last.exists()
-    if config.train.probe_samples and not going_on:
-        kinds, family_of = trainee.val_kinds, trainee.family_of
-        start_head(classifier, train_loader, val_loader, kinds, family_of, config.train)
-    trainer.fit(trainee, train_loader, val_loader, ckpt_path=last if going_on else None)
-    if best.best_model_path:
+    if config.train.probe_samples and not going_on and process.rank == 0:
+        # Loaders of its own: the sequence that all processes share must not be ahead in this one.
+        seen = loaders(corpus, config.model_copy(update={"seed": config.seed + 1}), spec)
+        start_head(classifier, *seen, trainee.val_kinds, trainee.family_of, config.train)
+        del seen
+    if process.count > 1 and process.rank == 0:
+        prepared(run, config)
+    threads = torch.get_num_threads()
+    trainer.fit(trainee.train(), train_loader, val_loader, ckpt_path=last if going_on else None)
+    alone_again(threads)
+    if best.best_model_path and process.rank == 0:
         state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
         trainee.load_state_dict(state["state_dict"])
     return trainee.classifier.cpu().eval()
 
 
-def _first_classifier(config: Config, corpus: Corpus) -> Classifier:
+def first_classifier(config: Config, corpus: Corpus) -> Classifier:
     """The classifier as training finds it: random, on a backbone, or from our own checkpoint."""
     weights = config.classifier.weights
-    own = Path(weights) if weights and Path(weights).is_dir() else None
-    classifier = build_classifier(
-        config.classifier.backbone,
-        len(corpus.classes),
-        weights=None if own else weights,
-        dropout=config.classifier.dropout,
-    )
-    if own:
-        start_from(own, classifier, config.classifier.backbone, corpus.classes)
+    name, dropout = config.classifier.backbone, config.classifier.dropout
+    if weights and Path(weights).is_dir():
+        classifier = start_from(Path(weights), corpus.classes, name, dropout)
+    else:
+        classifier = build_classifier(name, len(corpus.classes), weights=weights, dropout=dropout)
     return classifier.to(memory_format=torch.channels_last)
 
 
@@ -226,14 +284,10 @@ def make_trainer(
 ) -> tuple[pl.Trainer, ModelCheckpoint]:
     """A trainer that keeps, stops by and averages as configured, and the keeper of the best."""
     best = ModelCheckpoint(run / "lightning", "best", monitor=monitor, mode=mode)
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    # What Lightning warns of here is as it should be: few cores, a run folder that holds the config
-    # already, and its own deprecated import.
-    for known in ("num_workers", "many workers", "exists and is not empty", "LeafSpec"):
-        warnings.filterwarnings("ignore", message=f".*{known}.*")
+    quiet()
+    often = _EMA_STEPS if train.ema_decay else 1
     trainer = pl.Trainer(
-        accelerator=train.accelerator,
-        devices=train.devices,
+        **hardware(train),
         precision=train.precision,
         max_epochs=train.epochs,
         deterministic="warn",
@@ -244,24 +298,10 @@ def make_trainer(
             ModelCheckpoint(run / "lightning", "last", save_top_k=1),
             EpochLog(run / "metrics.csv"),
             EarlyStopping(monitor, mode=mode, patience=train.patience),
-            EMAWeightAveraging(decay=train.ema_decay),
+            EMAWeightAveraging(decay=train.ema_decay**often, update_every_n_steps=often),
         ],
         num_sanity_val_steps=0,
         log_every_n_steps=1,
         enable_model_summary=False,
     )
     return trainer, best
-
-
-@torch.no_grad()
-def cached_logits(
-    classifier: nn.Module, corpus: Corpus, samples: Any, spec: InputSpec, config: Config
-) -> Tensor:
-    """Logits (N, C) of samples as a released checkpoint of that input sees them, in float32."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    classifier = classifier.to(device).eval()
-    loader = eval_loader(corpus, samples, spec, CHUNK, config.train.workers)
-    rows = [
-        classifier(b.image.to(device).contiguous(memory_format=torch.channels_last)) for b in loader
-    ]
-    return torch.cat([row.logits.float().cpu() for row in rows])

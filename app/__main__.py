@@ -24,8 +24,8 @@ def main(
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="The port to listen at.")] = 7860,
     checkpoint: Annotated[
-        Path | None, typer.Option(help="A checkpoint folder; by default the one that ships.")
-    ] = None,
+        str, typer.Option(help="fast, strong, or the folder of another checkpoint.")
+    ] = "fast",
 ) -> None:
     """Serve a page that names the airframe type in a still and says how sure that is.
 
@@ -33,11 +33,11 @@ def main(
     """
     _check_port(host, port)
     # Imported late: what is wrong should be told at once, not after torch and gradio have loaded.
-    from airframe.predictor import RELEASE, Predictor
+    from airframe.predictor import Predictor, checkpoint_folder
     from models.checkpoint import CheckpointError
 
     try:
-        predictor = Predictor(checkpoint or RELEASE)
+        predictor = Predictor(checkpoint_folder(checkpoint))
     except CheckpointError as error:
         _refuse(str(error))
     from app.page import build_page, serve_page

@@ -32,17 +32,17 @@ CLIP_SECONDS, RATE = 3, 25
 
 def main(
     checkpoint: Annotated[
-        Path | None, typer.Option(help="A checkpoint folder; by default the one that ships.")
-    ] = None,
+        str, typer.Option(help="fast, strong, or the folder of another checkpoint.")
+    ] = "fast",
     output: Annotated[Path | None, typer.Option(help="A JSON file to write.")] = None,
 ) -> None:
     """Time one 1080p still and one 1080p clip."""
     from airframe.looking import Sighting
-    from airframe.predictor import RELEASE, Predictor
+    from airframe.predictor import Predictor, checkpoint_folder
     from data.images import open_still
     from data.synthetic.scene import draw_scene
 
-    predictor = Predictor(checkpoint or RELEASE, "cpu")
+    predictor = Predictor(checkpoint_folder(checkpoint), "cpu")
     scene = draw_scene("Su-24", np.random.default_rng(4), width=1920, height=1080)
     with tempfile.TemporaryDirectory() as place:
         path = Path(place) / "still.jpg"

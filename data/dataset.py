@@ -62,7 +62,8 @@ class EvalDataset(Dataset[Item]):
 class TrainDataset(Dataset[Item]):
     """Augmented views. Decoded pictures are kept in memory, shrunk to what the network can use.
 
-    Of a sample with boxes one is seen, chosen anew each time; of one without, the whole frame.
+    Of a sample with boxes one is seen, chosen anew each time; of one without, and in a share of the
+    draws of any, the whole frame.
     Cut-outs (kinds in `cutout_kinds`, with alpha) are pasted on a drawn sky or a picture of one of
     the `backdrop_kinds`, as if a box had been found around them.
     """
@@ -77,10 +78,11 @@ class TrainDataset(Dataset[Item]):
         seed: int,
         cutout_kinds: Sequence[str] = (),
         backdrop_kinds: Sequence[str] = (),
+        frame_share: float = 0.0,
     ) -> None:
         self.samples, self.spec, self.seed = samples, spec, seed
         self.allowed = torch.from_numpy(allowed)
-        self.cutout_kinds = frozenset(cutout_kinds)
+        self.cutout_kinds, self.frame_share = frozenset(cutout_kinds), frame_share
         self.augment = {
             boxed: training_augmentation(spec, strength, boxed=boxed) for boxed in (False, True)
         }
@@ -95,12 +97,13 @@ class TrainDataset(Dataset[Item]):
         rng = np.random.default_rng((self.seed, index, self._draws, _worker()))
         self._draws += 1
         boxes = self.samples[index].boxes
-        chosen = int(rng.integers(len(boxes))) if boxes else None
+        whole = rng.random() < self.frame_share
+        chosen = int(rng.integers(len(boxes))) if boxes and not whole else None
         picture = self._picture(index, chosen)
         cut_out = picture.shape[2] == 4
         if cut_out:
             picture = composite(picture, self._backdrop(rng), rng, self.spec)
-        augment = self.augment[cut_out or chosen is not None]
+        augment = self.augment[(cut_out and not whole) or chosen is not None]
         augment.set_random_seed(int(rng.integers(2**31)))
         view = augment(image=picture)["image"]
         return Item(to_tensor(view, self.spec), self.allowed[index], index)

@@ -25,7 +25,7 @@ class Sample:
 
     `node` is the deepest taxonomy node that the label carries (`type:Su-24`, `family:Flanker`), or
     None for a picture that shows no aircraft of the taxonomy. `boxes` are fractions of width and
-    height, `x0 y0 x1 y1`. `group` never crosses splits.
+    height, `x0 y0 x1 y1`. `group` never crosses splits; `source` is where the picture came from.
     """
 
     path: Path
@@ -35,6 +35,7 @@ class Sample:
     split: str | None
     boxes: tuple[Box, ...]
     key: str
+    source: str = ""
 
 
 def read_manifest(
@@ -48,7 +49,7 @@ def read_manifest(
     """Read a manifest with at least the columns `path` and `type`.
 
     Optional columns: `family`, `kind` (default `photo`), `group` (default: the path), `split`,
-    `box`. Paths are relative to `root`, by default the manifest's folder. Rows of a kind in
+    `box`, `source`. Paths are relative to `root`, by default the manifest's folder. Rows of a kind in
     `background_kinds` show nothing of the taxonomy: what they say of a type is not a label.
     A picture of two types has a row for each. `boxes` is a CSV of `path` and `box` whose boxes take
     the place of the manifest's own; an empty one says that no aircraft shows.
@@ -159,7 +160,8 @@ def _parse_row(
     if faults:
         return None, faults
     group = row.get("group") or row["path"]
-    return Sample(root / row["path"], node, kind, group, split, boxes, row["path"]), []
+    source = row.get("source", "")
+    return Sample(root / row["path"], node, kind, group, split, boxes, row["path"], source), []
 
 
 def _is_file(path: Path) -> bool:

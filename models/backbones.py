@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torchvision
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from data.transforms import InputSpec
 
@@ -103,12 +105,13 @@ def build_trunk(name: str, weights: str | None = None) -> nn.Module:
     """The convolutional trunk: (N, 3, H, W) -> (N, D, H/32, W/32).
 
     `weights` is None (random), `imagenet` (torchvision's own download) or the path of a safetensors
-    file of the torchvision network, with or without its classifier.
+    file of the torchvision network, with or without its classifier. A pretrained trunk comes
+    `folded`: its batch norms would estimate anew on batches that mix renders with photos.
     """
     row = backbone(name)
     if weights == "imagenet":
         try:
-            return row.trunk(row.build(weights=row.imagenet.DEFAULT))
+            return folded(row.trunk(row.build(weights=row.imagenet.DEFAULT)))
         except (OSError, RuntimeError) as error:  # no network, or a download that arrived damaged
             raise BackboneError(
                 f"the ImageNet weights of {name} could not be downloaded ({error}); "
@@ -117,7 +120,34 @@ def build_trunk(name: str, weights: str | None = None) -> nn.Module:
     network = row.build(weights=None)
     if weights is not None:
         _load_local(network, Path(weights), name)
+        return folded(row.trunk(network))
     return row.trunk(network)
+
+
+def folded(network: nn.Module) -> nn.Module:
+    """`network`, changed in place: batch norms right after a convolution become part of it.
+
+    In eval mode the answers are the same; a step of training takes about a third less time. What
+    was a norm's shift is now a bias that does not learn, as the norm's statistics do not.
+    """
+    for module in [m for m in network.modules() if isinstance(m, nn.Sequential)]:
+        names = list(module._modules)
+        for name, after in pairwise(names):
+            conv, norm = module._modules[name], module._modules[after]
+            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                module._modules[name] = fuse_conv_bn_eval(conv.eval(), norm.eval())
+                module._modules[after] = nn.Identity()
+    return network
+
+
+def fold_to_fit(trunk: nn.Module, names: Collection[str], prefix: str) -> None:
+    """Fold `trunk`, in place, where weights of those `names` are of a folded one.
+
+    `prefix` is what stands before the trunk's own names among them.
+    """
+    statistics = {prefix + name for name in trunk.state_dict() if name.endswith("running_mean")}
+    if not statistics <= set(names):
+        folded(trunk)
 
 
 def _load_local(network: nn.Module, path: Path, name: str) -> None:

@@ -29,15 +29,20 @@ def write_network(
 
     `format_` is the format's name and version.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    weights = save_tensors(pack(network))
-    body = {**card, "weights_sha256": hashlib.sha256(weights).hexdigest()}
+    body = {**card, "weights_sha256": write_weights(folder, names[0], network)}
     body = json.loads(json.dumps(body))  # as it will be read: JSON makes tuples lists, 1 "1"
     sha256 = digest(body)
     whole = {"format": format_[0], "format_version": format_[1], "sha256": sha256, **body}
-    (folder / names[0]).write_bytes(weights)
     (folder / names[1]).write_text(json.dumps(whole, indent=1, ensure_ascii=False) + "\n", "utf-8")
     return sha256
+
+
+def write_weights(folder: Path, name: str, network: nn.Module) -> str:
+    """Write a network's packed weights to a file; returns their SHA-256."""
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = save_tensors(pack(network))
+    (folder / name).write_bytes(weights)
+    return hashlib.sha256(weights).hexdigest()
 
 
 def read_network(
@@ -49,16 +54,22 @@ def read_network(
     written by another version of the format.
     """
     card = _read_card(folder, names[1], {*fields, "weights_sha256"}, format_)
+    return card, read_weights(folder, names[0], card["weights_sha256"])
+
+
+def read_weights(folder: Path, name: str, sha256: str) -> bytes:
+    """The bytes of a file of weights. Raises CheckpointError where they are not those of that
+    hash, or not there."""
     try:
-        weights = (folder / names[0]).read_bytes()
+        weights = (folder / name).read_bytes()
     except OSError as error:
-        raise CheckpointError(f"checkpoint {folder}: {names[0]} cannot be read: {error}") from error
-    if hashlib.sha256(weights).hexdigest() != card["weights_sha256"]:
+        raise CheckpointError(f"checkpoint {folder}: {name} cannot be read: {error}") from error
+    if hashlib.sha256(weights).hexdigest() != sha256:
         raise CheckpointError(
-            f"checkpoint {folder}: {names[0]} is damaged or was exchanged (its SHA-256 is not the "
-            f"one in {names[1]}); copy the checkpoint again"
+            f"checkpoint {folder}: {name} is damaged or was exchanged (its SHA-256 is not the "
+            "one in the card); copy the checkpoint again"
         )
-    return card, weights
+    return weights
 
 
 def said(error: Exception) -> str:

@@ -1,44 +1,50 @@
 """The checkpoint: a folder of safetensors + JSON that is enough to predict alone.
 
-`model.safetensors` holds the weights as `models.weights` packs them,
-`checkpoint.json` everything else: classes, taxonomy, InputSpec, calibration, metrics, provenance,
-and the SHA-256 of the weights and of itself. Loading reads numbers and text; nothing in it can run.
+`model.safetensors` holds the weights of the first network as `models.weights` packs them,
+`model-1.safetensors` those of a second, and so on; `checkpoint.json` everything else: classes,
+taxonomy, the looks that the networks take, calibration, metrics, provenance, and the SHA-256 of
+the weights and of itself. Loading reads numbers and text; nothing in it can run.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
-from safetensors.torch import save as save_tensors
 
 from data.taxonomy import Taxonomy, TaxonomyError
-from data.transforms import InputSpec
-from models.card import CheckpointError, read_network, said, write_network
+from models.backbones import fold_to_fit
+from models.card import (
+    CheckpointError,
+    read_network,
+    read_weights,
+    said,
+    write_network,
+    write_weights,
+)
 from models.classifier import Classifier, build_classifier
-from models.weights import SCALE, pack, restore
+from models.ensemble import Ensemble, Look
+from models.weights import restore
 
-FORMAT = "airframe.checkpoint", 2
+FORMAT = "airframe.checkpoint", 3
 WEIGHTS, CARD, LOCALIZER = "model.safetensors", "checkpoint.json", "localizer"
-CONTEXT = "context.safetensors"
 _FIELDS = {
     "name",
     "version",
-    "backbone",
+    "backbones",
     "classes",
     "taxonomy",
-    "input",
+    "looks",
     "localizer",
-    "context",
     "calibration",
     "metrics",
     "provenance",
+    "more_weights_sha256",
 }
 
 
@@ -46,129 +52,102 @@ _FIELDS = {
 class Checkpoint:
     """What a checkpoint says of itself.
 
-    `localizer` is the SHA-256 of the one that crops for it, which lies in the same folder; None
-    where it looks at whole frames. `context` is the input of a second network that looks at the
-    whole frame beside it, None where there is none. `calibration` is what `airframe.decision`
-    fitted; `sha256` identifies weights and card together.
+    `backbones` names each network's, `looks` says what they see; the first look's features stand
+    for the aircraft. `localizer` is the SHA-256 of the one that finds boxes, which lies in the same
+    folder; None where none does. `calibration` is what `airframe.decision` fitted; `sha256`
+    identifies weights and card together.
     """
 
     name: str
     version: str
-    backbone: str
+    backbones: tuple[str, ...]
     classes: tuple[str, ...]
     taxonomy: Taxonomy
-    spec: InputSpec
+    looks: tuple[Look, ...]
     localizer: str | None
     calibration: Mapping[str, Any]
     metrics: Mapping[str, Any]
     provenance: Mapping[str, Any]
     sha256: str = ""
-    context: InputSpec | None = None
 
 
 def save_checkpoint(
-    folder: Path,
-    classifier: Classifier,
-    checkpoint: Checkpoint,
-    context: Classifier | None = None,
+    folder: Path, networks: Sequence[Classifier], checkpoint: Checkpoint
 ) -> Checkpoint:
-    """Write the files; returns the checkpoint with its `sha256`.
-
-    Of `context`, the network of `checkpoint.context`, only what differs from `classifier` is kept.
-    """
-    beside = None
-    if context is not None and checkpoint.context is not None:
-        folder.mkdir(parents=True, exist_ok=True)
-        weights = save_tensors(_different(pack(context), pack(classifier)))
-        (folder / CONTEXT).write_bytes(weights)
-        digest = hashlib.sha256(weights).hexdigest()
-        beside = {"input": checkpoint.context.to_dict(), "weights_sha256": digest}
+    """Write the files; returns the checkpoint with its `sha256`."""
     card = {
         "name": checkpoint.name,
         "version": checkpoint.version,
-        "backbone": checkpoint.backbone,
+        "backbones": list(checkpoint.backbones),
         "classes": list(checkpoint.classes),
         "taxonomy": checkpoint.taxonomy.to_dict(),
-        "input": checkpoint.spec.to_dict(),
+        "looks": [look.to_dict() for look in checkpoint.looks],
         "localizer": checkpoint.localizer,
-        "context": beside,
         "calibration": dict(checkpoint.calibration),
         "metrics": dict(checkpoint.metrics),
         "provenance": dict(checkpoint.provenance),
     }
-    sha256 = write_network(folder, (WEIGHTS, CARD), classifier, card, FORMAT)
-    return Checkpoint(**{**vars(checkpoint), "sha256": sha256})
+    card["more_weights_sha256"] = [
+        write_weights(folder, _weights(i), network) for i, network in enumerate(networks) if i
+    ]
+    sha256 = write_network(folder, (WEIGHTS, CARD), networks[0], card, FORMAT)
+    return replace(checkpoint, sha256=sha256)
 
 
-def load_checkpoint(folder: Path) -> tuple[Checkpoint, Classifier]:
-    """Read a checkpoint and build its classifier, in eval mode, in float32 on the CPU.
+def load_checkpoint(folder: Path) -> tuple[Checkpoint, Ensemble]:
+    """Read a checkpoint and build its networks, in eval mode, in float32 on the CPU.
 
     Raises CheckpointError for a folder that is missing, damaged (a hash differs), foreign, or
-    written by a newer format.
+    written by another format.
     """
     card, weights = read_network(folder, (WEIGHTS, CARD), _FIELDS, FORMAT)
+    more = card["more_weights_sha256"]
+    files = [weights, *(read_weights(folder, _weights(i + 1), h) for i, h in enumerate(more))]
     try:
         checkpoint = _from_card(card)
-        classifier = build_classifier(checkpoint.backbone, len(checkpoint.classes))
-        restore(classifier, load_tensors(weights))
+        networks = [
+            _restored(backbone, len(checkpoint.classes), file)
+            for backbone, file in zip(checkpoint.backbones, files, strict=True)
+        ]
+        if not checkpoint.looks or {look.network for look in checkpoint.looks} != {
+            *range(len(networks))
+        }:
+            raise ValueError("its looks do not name each of its networks")
     except (SafetensorError, TaxonomyError, RuntimeError, TypeError, KeyError, ValueError) as error:
         raise CheckpointError(
             f"checkpoint {folder}: does not fit together: {said(error)}"
         ) from error
-    return checkpoint, classifier.eval()
+    return checkpoint, Ensemble(networks, checkpoint.looks).eval()
 
 
-def load_context(folder: Path) -> Classifier | None:
-    """The network that looks at the whole frame beside the classifier; None where there is none.
-
-    Raises CheckpointError as `load_checkpoint`.
-    """
-    card, weights = read_network(folder, (WEIGHTS, CARD), _FIELDS, FORMAT)
-    if card["context"] is None:
-        return None
-    try:
-        own = (folder / CONTEXT).read_bytes()
-    except OSError as error:
-        raise CheckpointError(f"checkpoint {folder}: {CONTEXT} cannot be read: {error}") from error
-    if hashlib.sha256(own).hexdigest() != card["context"]["weights_sha256"]:
-        raise CheckpointError(
-            f"checkpoint {folder}: {CONTEXT} is damaged or was exchanged (its SHA-256 is not the "
-            f"one in {CARD}); copy the checkpoint again"
-        )
-    try:
-        context = build_classifier(card["backbone"], len(card["classes"]))
-        restore(context, {**load_tensors(weights), **load_tensors(own)})
-    except (SafetensorError, RuntimeError, ValueError) as error:
-        raise CheckpointError(
-            f"checkpoint {folder}: does not fit together: {said(error)}"
-        ) from error
-    return context.eval()
+def _weights(network: int) -> str:
+    return f"model-{network}.safetensors" if network else WEIGHTS
 
 
-def _different(packed: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> Any:
-    """The tensors of `packed` that `other` has not, or has otherwise; a scale goes with its row."""
-    apart = {
-        name.removesuffix(SCALE)
-        for name, value in packed.items()
-        if name not in other or not torch.equal(value, other[name])
-    }
-    return {name: value for name, value in packed.items() if name.removesuffix(SCALE) in apart}
+def _restored(backbone: str, n_classes: int, file: bytes) -> Classifier:
+    packed = load_tensors(file)
+    classifier = build_classifier(backbone, n_classes)
+    fold_to_fit(classifier.trunk, packed, "trunk.")
+    restore(classifier, packed)
+    return classifier
 
 
-def start_from(
-    folder: Path, classifier: Classifier, backbone: str, classes: tuple[str, ...]
-) -> None:
-    """Give `classifier` the weights of a checkpoint; head rows only where it has the type too.
+def start_from(folder: Path, classes: tuple[str, ...], backbone: str, dropout: float) -> Classifier:
+    """A classifier for `classes` with the weights of a checkpoint's first network; head rows only
+    where it has the type too.
 
     Raises CheckpointError (see `load_checkpoint`), also where its backbone is another.
     """
-    checkpoint, trained = load_checkpoint(folder)
-    if checkpoint.backbone != backbone:
+    checkpoint, ensemble = load_checkpoint(folder)
+    if checkpoint.backbones[0] != backbone:
         raise CheckpointError(
-            f"checkpoint {folder}: its backbone is {checkpoint.backbone}, the config asks for "
+            f"checkpoint {folder}: its backbone is {checkpoint.backbones[0]}, the config asks for "
             f"{backbone}"
         )
+    trained = ensemble.networks[0]
     body = {k: v for k, v in trained.state_dict().items() if not k.startswith("head.")}
+    classifier = build_classifier(backbone, len(classes), dropout=dropout)
+    fold_to_fit(classifier.trunk, body, "trunk.")
     classifier.load_state_dict(body, strict=False)
     with torch.no_grad():
         for row, name in enumerate(classes):
@@ -176,6 +155,7 @@ def start_from(
                 theirs = checkpoint.classes.index(name)
                 classifier.head.weight[row] = trained.head.weight[theirs]
                 classifier.head.bias[row] = trained.head.bias[theirs]
+    return classifier
 
 
 def _from_card(card: dict[str, Any]) -> Checkpoint:
@@ -184,12 +164,11 @@ def _from_card(card: dict[str, Any]) -> Checkpoint:
     return Checkpoint(
         name=card["name"],
         version=card["version"],
-        backbone=card["backbone"],
+        backbones=tuple(card["backbones"]),
         classes=classes,
         taxonomy=taxonomy,
-        spec=InputSpec.from_dict(card["input"]),
+        looks=tuple(Look.from_dict(look) for look in card["looks"]),
         localizer=card["localizer"],
-        context=None if card["context"] is None else InputSpec.from_dict(card["context"]["input"]),
         calibration=card["calibration"],
         metrics=card["metrics"],
         provenance=card["provenance"],

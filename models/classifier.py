@@ -54,16 +54,12 @@ class Classifier(nn.Module):
         return Output(self.head(self.dropout(features)), features)
 
 
-def together(crop: Tensor, frame: Tensor) -> Tensor:
-    """One row of log-scores (N, C) from two looks: the mean of their log-probabilities.
-
-    The softmax of it is the normalised geometric mean of what both say.
-    """
-    return (crop.log_softmax(dim=1) + frame.log_softmax(dim=1)) / 2
-
-
 def build_classifier(
-    name: str, n_classes: int, *, weights: str | Path | None = None, dropout: float = 0.2
+    name: str,
+    n_classes: int,
+    *,
+    weights: str | Path | None = None,
+    dropout: float = 0.2,
 ) -> Classifier:
     """A new classifier on backbone `name`; raises BackboneError (see `build_trunk`)."""
     if n_classes < 2:

@@ -26,7 +26,7 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
 from data.transforms import IMAGENET_MEAN, IMAGENET_STD, shrunk
-from models.backbones import BackboneError, build_trunk
+from models.backbones import BackboneError, build_trunk, fold_to_fit
 from models.card import CheckpointError, read_network, said, write_network
 from models.weights import restore
 
@@ -184,8 +184,10 @@ def load_localizer(folder: Path, device: torch.device | str = "cpu") -> Localize
     raw, weights = read_network(folder, FILES, _FIELDS, FORMAT)
     try:
         card = LocalizerCard(**{key: raw[key] for key in (*_FIELDS, "sha256")})
-        detector = build_detector(card.architecture)
-        restore(detector, load_tensors(weights))
+        detector, packed = build_detector(card.architecture), load_tensors(weights)
+        if card.architecture == "fcos_mobilenet_v2":
+            fold_to_fit(detector.backbone.body, packed, "backbone.body.")  # type: ignore[union-attr,arg-type]
+        restore(detector, packed)
     except (SafetensorError, RuntimeError, TypeError, KeyError, ValueError) as error:
         raise CheckpointError(
             f"localizer {folder}: does not fit together: {said(error)}"

@@ -14,6 +14,7 @@ from data.taxonomy import Taxonomy
 from data.transforms import InputSpec, eval_transform
 from models.checkpoint import LOCALIZER, Checkpoint, load_checkpoint, save_checkpoint
 from models.classifier import build_classifier
+from models.ensemble import Look
 from models.localizer import LocalizerCard, build_detector, load_localizer, save_localizer
 
 torch.set_num_threads(1)
@@ -52,17 +53,17 @@ def tiny_checkpoint(tmp_path_factory, drawn_set):
     checkpoint = Checkpoint(
         name="tiny",
         version="0",
-        backbone="mobilenet_v2",
+        backbones=("mobilenet_v2",),
         classes=taxonomy.types,
         taxonomy=taxonomy,
-        spec=spec,
+        looks=(Look(0, "box", spec),),
         localizer=None,
         calibration=calibration.to_dict(),
         metrics={},
         provenance={},
     )
     folder = tmp_path_factory.mktemp("tiny") / "checkpoint"
-    save_checkpoint(folder, classifier.eval(), checkpoint)
+    save_checkpoint(folder, [classifier.eval()], checkpoint)
     return folder
 
 
@@ -83,12 +84,12 @@ def tiny_localizer(tmp_path_factory):
 @pytest.fixture(scope="session")
 def cropping_checkpoint(tmp_path_factory, tiny_checkpoint, tiny_localizer):
     """The tiny checkpoint with the tiny localizer: it looks at boxes, and can say no aircraft."""
-    checkpoint, classifier = load_checkpoint(tiny_checkpoint)
+    checkpoint, ensemble = load_checkpoint(tiny_checkpoint)
     localizer = load_localizer(tiny_localizer)
     calibration = {**checkpoint.calibration, "absence": -1.0, "faint": 1.0}
     calibration["frame_correlation"] = 0.5
     folder = tmp_path_factory.mktemp("cropping") / "checkpoint"
     card = replace(checkpoint, localizer=localizer.card.sha256, calibration=calibration)
-    save_checkpoint(folder, classifier, card)
+    save_checkpoint(folder, list(ensemble.networks), card)
     save_localizer(folder / LOCALIZER, localizer.card, localizer.detector)
     return folder

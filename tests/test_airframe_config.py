@@ -50,6 +50,7 @@ def test_the_least_config_has_the_defaults_and_a_run_folder_of_its_name(load):
         ("model.bakbone=x", "model.bakbone"),
         ("calibration.alpha=0.1", "calibration.alpha"),
         ("trian.epochs=3", "trian"),
+        ("model.context=runs/frames/checkpoint", "model.context"),  # was a key once
     ],
 )
 def test_an_unknown_key_is_named_with_its_section(load, override, where):
@@ -61,7 +62,7 @@ def test_an_unknown_key_is_named_with_its_section(load, override, where):
     [
         ("train.epochs=many", "train.epochs"),
         ("train.epochs=2.5", "train.epochs"),
-        ("train.epochs=0", "train.epochs"),
+        ("train.epochs=-1", "train.epochs"),
         ("train.lr=-1", "train.lr"),
         ("train.lr=.nan", "train.lr"),
         ("train.warmup=1.5", "train.warmup"),
@@ -75,6 +76,21 @@ def test_an_unknown_key_is_named_with_its_section(load, override, where):
         ("calibration.coverage=1", "calibration.coverage"),
         ("calibration.confidence=0", "calibration.confidence"),
         ("model.dropout=1", "model.dropout"),
+        ("data.dropped=[a.csv]", "data.dropped"),
+        ("model.members=runs/a", "model.members"),
+        ("model.members=[3]", "model.members.0"),
+        ("model.looks=[]", "model.looks"),
+        ("model.looks=[{view: box}, {view: sky}]", "model.looks.1.view"),
+        ("model.looks=[{view: box}, {view: frame, height: 0}]", "model.looks.1.height"),
+        ("model.frame_share=-0.1", "model.frame_share"),
+        ("model.frame_share=1.1", "model.frame_share"),
+        ("model.depthwise=some", "model.depthwise"),
+        ("model.depthwise=0.5", "model.depthwise"),
+        ("train.layer_decay=0", "train.layer_decay"),  # all but the last stage would stand still
+        ("train.layer_decay=1.1", "train.layer_decay"),
+        ("train.layer_decay=.nan", "train.layer_decay"),
+        ("train.small_epochs=-1", "train.small_epochs"),
+        ("train.small_epochs=1.5", "train.small_epochs"),
         ("name=a/b", "name"),
         ("name=..", "name"),  # the run folder would be the project's own
         ("train=fast", "train"),
@@ -134,6 +150,37 @@ def test_overrides_are_yaml_and_the_last_one_holds(load):
     assert config.data.cutout_kinds == ("render",)
     assert config.model.weights == "a=b.safetensors"
     assert config.data.manifest is None
+
+
+def test_unless_set_all_of_the_backbone_learns_alike_from_boxes_at_full_size(load):
+    config = load(LEAST)
+    assert config.data.dropped is None
+    model, train = config.classifier, config.train
+    assert (model.members, model.frame_share, model.depthwise) == ((), 0.0, True)
+    assert (train.layer_decay, train.small_epochs) == (1.0, 0)
+
+
+@pytest.mark.parametrize(
+    ("override", "value"),
+    [
+        ("data.dropped=data/dropped.csv", Path("data/dropped.csv")),
+        ("model.members=[runs/a/checkpoint, b]", (Path("runs/a/checkpoint"), Path("b"))),
+        ("model.members=[]", ()),
+        ("model.frame_share=0", 0.0),
+        ("model.frame_share=0.35", 0.35),
+        ("model.frame_share=1", 1.0),
+        ("model.depthwise=false", False),
+        ("train.layer_decay=0.01", 0.01),
+        ("train.layer_decay=1", 1.0),
+        ("train.small_epochs=0", 0),
+        ("train.small_epochs=5", 5),
+    ],
+)
+def test_a_setting_holds_what_was_given_and_comes_back_from_the_run_folder(load, override, value):
+    config = load(LEAST, override)
+    section, key = override.split("=")[0].split(".")
+    assert getattr(getattr(config, section), key) == value
+    assert load(dump_config(config)) == config
 
 
 @pytest.mark.parametrize("override", ["train.epochs", "=3", "name.first=x", "train.epochs=[1"])
@@ -196,7 +243,7 @@ FIELDS = [(name, field) for name, model in sections() for field in model.model_f
 
 
 def test_the_walk_sees_every_section_and_no_ghost():
-    known = {"config", "data", "model", "localizer", "train", "calibration"}
+    known = {"config", "data", "model", "looks", "localizer", "train", "calibration"}
     assert {name for name, _ in FIELDS} == known
     assert len(FIELDS) > 40
     assert ("train", "l_r") not in READ
@@ -206,8 +253,8 @@ def test_the_walk_sees_every_section_and_no_ghost():
 @pytest.mark.parametrize(("section", "field"), FIELDS, ids=[f"{s}.{f}" for s, f in FIELDS])
 def test_no_option_that_nothing_reads(section, field):
     # hierarchical_loss calls its train section `config`; Config itself says `self`; the sections
-    # of which a config has one are read as a property and as `settings`.
-    names = {"config": "self", "model": "classifier", "localizer": "settings"}
+    # of which a config has one are read as a property and as `settings`; looks are read one by one.
+    names = {"config": "self", "model": "classifier", "localizer": "settings", "looks": "look"}
     owners = {section, "config", names.get(section, section), "calibrating"}
     assert {owner for owner, attribute in READ if attribute == field} & owners
 

@@ -1,9 +1,11 @@
 """From samples to classes, labels and weights; and what a run is refused for."""
 
+import csv
 from pathlib import Path
 
 import numpy as np
 import pytest
+from pictures import one_line
 
 from airframe.config import Config, ConfigError, DataConfig
 from airframe.corpus import (
@@ -13,6 +15,7 @@ from airframe.corpus import (
     choose_classes,
     relabel,
     sampling_weights,
+    without_dropped,
 )
 from data.manifest import Sample
 from data.taxonomy import Taxonomy
@@ -204,3 +207,76 @@ def test_splits_are_read_from_a_file_where_one_is_given(build, drawn_set, tmp_pa
     (tmp_path / "splits.csv").write_text("\n".join(["path,split", *rows]))
     corpus = build(splits=tmp_path / "splits.csv", fractions=FRACTIONS)
     assert [sample.split for sample in corpus.samples] == given
+
+
+@pytest.fixture
+def dropping(tmp_path):
+    """Writes a file of dropped pictures and returns its path."""
+
+    def write(*rows, header="path,fault,note"):
+        path = tmp_path / "dropped.csv"
+        path.write_text("\n".join([header, *rows, ""]), "utf-8")
+        return path
+
+    return write
+
+
+def test_named_pictures_are_dropped_and_the_others_keep_their_order(dropping):
+    rows = samples(*[("type:Su-24", "photo", "train")] * 4)
+    path = dropping("3.jpg,drawing,", '1.jpg,wrong,"a Flanker, not a Fencer"')
+    assert without_dropped(rows, path) == [rows[0], rows[2]]
+    assert without_dropped(rows, dropping()) == rows
+
+
+def test_the_columns_of_dropped_pictures_may_stand_in_any_order(dropping):
+    rows = samples(*[("type:Su-24", "photo", "train")] * 2)
+    assert without_dropped(rows, dropping("model,0.jpg", header="fault,path")) == rows[1:]
+
+
+def test_a_dropped_picture_that_the_manifest_lacks_is_named(dropping):
+    rows = samples(*[("type:Su-24", "photo", "train")] * 2)
+    path = dropping("1.jpg,model,", "9.jpg,text,", "7.jpg,text,")
+    with pytest.raises(ConfigError, match=r"data\.dropped") as caught:
+        without_dropped(rows, path)
+    one_line(caught, str(path), "'7.jpg'", "2 in all", "not in the manifest")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [None, "folder", b"path,fault\n\xff.jpg,model\n", b"picture,fault\n0.jpg,model\n"],
+    ids=["missing", "folder", "latin", "no column path"],
+)
+def test_a_file_of_dropped_pictures_that_cannot_be_read_is_refused(tmp_path, content):
+    path = tmp_path / "dropped.csv"
+    if content == "folder":
+        path.mkdir()
+    elif content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ConfigError, match=r"data\.dropped") as caught:
+        without_dropped(samples(("type:Su-24", "photo", "train")), path)
+    one_line(caught, str(path), "cannot be read")
+
+
+def test_a_corpus_comes_without_the_pictures_that_the_config_drops(build, drawn_set, dropping):
+    paths = [line.split(",")[0] for line in drawn_set.read_text().splitlines()[1:]]
+    gone = {paths[0], paths[13]}
+    corpus = build(fractions=FRACTIONS, dropped=dropping(*[f"{path},text," for path in gone]))
+    assert [sample.key for sample in corpus.samples] == [p for p in paths if p not in gone]
+    assert corpus.outside == ()
+    with pytest.raises(ConfigError, match=r"'none\.png' .* not in the manifest"):
+        build(fractions=FRACTIONS, dropped=dropping("none.png,text,"))
+
+
+DROPPED = Path(__file__).parent.parent / "data" / "dropped.csv"
+
+
+def test_the_list_of_dropped_pictures_is_well_formed():
+    with DROPPED.open(newline="", encoding="utf-8") as file:
+        header, *rows = csv.reader(file)
+    assert header == ["path", "fault", "note"]
+    assert [row for row in rows if len(row) != 3 or not row[0]] == []
+    faults = {"drawing", "model", "poster", "text", "wrong", "several", "no_aircraft"}
+    assert {fault for _, fault, _ in rows} <= faults
+    paths = [path for path, _, _ in rows]
+    assert paths == sorted(set(paths))  # sorted, and none twice
+    assert len(paths) > 100

@@ -1,5 +1,6 @@
 """The verdict: by hand at every rank, and what holds for any probabilities."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -11,10 +12,13 @@ from airframe.conformal import StratifiedScores
 from airframe.decision import (
     Calibration,
     decide,
-    decide_unlocated,
     fit_absence,
+    judge,
     node_masses,
+    rank_answers,
 )
+from airframe.foreign import KnownScores
+from airframe.rollup import Answers, RollUp
 from data.taxonomy import RANKS, Taxonomy
 
 TAXONOMY = Taxonomy(
@@ -187,9 +191,7 @@ def test_permuting_the_classes_permutes_nothing_but_their_order(probs, confidenc
 def unlocated(probs, score, absence, confidence=0.7, faint=0.0):
     scores = StratifiedScores({"field": (0.5,)})
     calibration = Calibration(1.0, scores, 0.9, 0.7, {}, absence=absence, faint=0.4)
-    return decide_unlocated(
-        np.array(probs), TAXONOMY, CLASSES, confidence, score, faint, calibration
-    )
+    return judge(np.array(probs), score, faint, TAXONOMY, CLASSES, confidence, calibration)
 
 
 @pytest.mark.parametrize(("faint", "status"), [(0.39, "no_aircraft"), (0.4, "unknown")])
@@ -268,3 +270,65 @@ def test_a_longer_calibration_comes_near_the_asked_share(share):
     absence = fit_absence(scores[:2000], share)
     # 2,000 fresh ones: four standard errors are at most 0.045.
     assert (scores[2000:] < absence).mean() == pytest.approx(share, abs=0.045)
+
+
+# --- what calibration pictures decide -------------------------------------------------------------
+
+
+def calibrated(**parts):
+    return Calibration(1.0, StratifiedScores({"field": (0.5,)}), 0.9, 0.7, {}, **parts)
+
+
+def judged(probs, calibration, score=0.0, confidence=0.7):
+    return judge(np.array(probs), score, None, TAXONOMY, CLASSES, confidence, calibration)
+
+
+def test_answers_start_where_calibration_says_that_they_are_right_often_enough():
+    # Answers of 0.8 were wrong: only from 0.9 on are seven of ten right.
+    mass = np.array([[0.8]] * 10 + [[0.9]] * 10)
+    right = np.array([[False]] * 10 + [[True]] * 10)
+    rolled = calibrated(rollup=RollUp({"field": Answers(mass, right)}))
+    assert judged([0.85, 0.15, 0, 0, 0], calibrated()).status == "type"
+    careful = judged([0.85, 0.15, 0, 0, 0], rolled)
+    assert (careful.status, careful.node) == ("family", "family:Flanker")
+    said = judged([0.6, 0.05, 0.2, 0.1, 0.05], rolled)
+    assert said.status == "unknown"
+    assert "reaches 90 %, from which on answers are right 70 % of the time" in said.reason
+    assert "“fighter”, has 85 %" in said.reason
+
+
+def test_too_few_calibration_pictures_answer_nothing_and_say_so():
+    few = RollUp({"field": Answers(np.array([[0.9]] * 3), np.array([[True]] * 3))})
+    answer = judged([1.0, 0, 0, 0, 0], calibrated(rollup=few), confidence=0.9)
+    assert (answer.status, answer.node, answer.probability) == ("unknown", None, None)
+    assert "calibrated on too few pictures to be right 90 % of the time" in answer.reason
+
+
+def test_what_looks_more_foreign_than_known_aircraft_is_unknown_however_sure():
+    known = KnownScores({"field": tuple(float(i) for i in range(99))})
+    sure = [1.0, 0, 0, 0, 0]
+    calibration = calibrated(known=known, false_unknown=0.05)
+    assert judged(sure, calibration, score=90.0).status == "type"
+    answer = judged(sure, calibration, score=95.5)  # as foreign: three of 99, and itself
+    assert (answer.status, answer.node) == ("unknown", None)
+    assert answer.reason.startswith("Unlike the aircraft that this checkpoint knows: of those only")
+    assert "4 %" in answer.reason
+    assert "Su-27" in answer.reason
+    assert judged(sure, replace(calibration, false_unknown=0.04), score=95.5).status == "type"
+
+
+def test_the_ranks_of_a_labelled_row_by_hand():
+    probs = np.array([[0.1, 0.3, 0.2, 0.4, 0.0]] * 3)
+    allowed = np.array(
+        [
+            [False, True, False, False, False],  # Su-35
+            [True, True, False, False, False],  # some Flanker
+            [False, False, False, False, True],  # Su-25
+        ]
+    )
+    answers = rank_answers(probs, allowed, TAXONOMY, CLASSES)
+    # The likeliest type is Su-24 (0.4); a family with it is as likely as the Flankers (0.4).
+    np.testing.assert_allclose(answers.mass, [[0.4, 0.4, 0.6]] * 3)
+    assert answers.right[:, 0].tolist() == [False, False, False]
+    assert answers.right[:, 2].tolist() == [True, True, False]
+

@@ -9,6 +9,7 @@ import pytest
 from airframe.calibration import fit_temperature, softmax
 from airframe.conformal import StratifiedScores
 from airframe.decision import Calibration
+from data.taxonomy import Taxonomy
 
 
 def drawn(n, classes=3, seed=0, warmth=2.0):
@@ -19,8 +20,14 @@ def drawn(n, classes=3, seed=0, warmth=2.0):
     return logits, np.eye(classes, dtype=bool)[labels]
 
 
+CLASSES = ("Su-27", "Su-35", "Su-24")
+TAXONOMY = Taxonomy.load().restricted(CLASSES)
+
+
 def fitted(logits, allowed, kinds):
-    return Calibration.fit(logits, allowed, kinds, coverage=0.8, confidence=0.6)
+    return Calibration.fit(
+        logits, allowed, kinds, TAXONOMY, CLASSES, coverage=0.8, confidence=0.6, false_unknown=0.1
+    )
 
 
 def test_every_kind_weighs_the_same_in_the_temperature():
@@ -81,6 +88,13 @@ def test_round_trip_through_json():
     assert again.to_dict() == first.to_dict()
     assert (again.temperature, again.counts) == (first.temperature, first.counts)
     assert (again.coverage, again.confidence) == (0.8, 0.6)
+    assert (again.rollup, again.known) == (first.rollup, first.known)
+    assert again.false_unknown == 0.1
+    assert {kind: len(a.mass) for kind, a in again.rollup.by_stratum.items()} == {
+        "photo": 30,
+        "field": 20,
+    }
+    assert {kind: len(s) for kind, s in again.known.by_stratum.items()} == {"photo": 30, "field": 20}
     # Not measured: no frame is called empty, and frames add no certainty.
     assert (again.absence, again.frame_correlation) == (None, 1.0)
     # stored scores are rounded up: no set shrinks
@@ -117,6 +131,12 @@ def test_what_frames_and_clips_need_is_carried_along(absence, correlation):
         {"frame_correlation": 1.01},
         {"frame_correlation": -0.01},
         {"frame_correlation": float("nan")},
+        {"rollup": None},
+        {"rollup": {"photo": {"mass": [], "right": []}}},
+        {"rollup": {"photo": {"mass": [[2.0]], "right": [[1]]}}},
+        {"known": {"photo": ["a"]}},
+        {"known": None},
+        {"false_unknown": 0},
     ],
 )
 def test_a_damaged_calibration_is_a_value_error(change):
@@ -129,6 +149,9 @@ def test_a_damaged_calibration_is_a_value_error(change):
         "absence": -3.5,
         "faint": 0.4,
         "frame_correlation": 0.4,
+        "rollup": {"photo": {"mass": [[0.5, 0.75]], "right": [[0, 1]]}},
+        "known": {"photo": [0.5]},
+        "false_unknown": 0.05,
     }
     assert Calibration.from_dict(good).temperature == 1.5
     with pytest.raises(ValueError, match=r"\w"):

@@ -12,7 +12,8 @@ from airframe.predictor import Predictor, Settings
 from data.images import open_still
 from data.transforms import InputSpec, eval_transform
 from models.card import CheckpointError
-from models.checkpoint import LOCALIZER, load_checkpoint, load_context, save_checkpoint
+from models.checkpoint import LOCALIZER, load_checkpoint, save_checkpoint
+from models.ensemble import Look
 from models.localizer import Box, load_localizer, save_localizer
 
 LARGE, SMALL = Box(20.0, 16.0, 80.0, 56.0, 0.7), Box(4.0, 4.0, 24.0, 16.0, 0.95)
@@ -72,9 +73,14 @@ def test_a_batch_answers_as_singles_do(predictor, stills):
 def test_the_answer_is_the_networks_under_the_checkpoints_own_transform(
     predictor, tiny_checkpoint, stills
 ):
-    checkpoint, classifier = load_checkpoint(tiny_checkpoint)
+    checkpoint, ensemble = load_checkpoint(tiny_checkpoint)
+    [classifier] = ensemble.networks
     with torch.no_grad():
-        row = classifier(eval_transform(stills[0].rgb, checkpoint.spec)[None]).logits[0].numpy()
+        row = (
+            classifier(eval_transform(stills[0].rgb, checkpoint.looks[0].spec)[None])
+            .logits[0]
+            .numpy()
+        )
     expected = np.exp(row.astype(float) / 0.5)  # the fixture's temperature
     [got] = whole(predictor, stills[:1])
     assert got.sighting == Sighting(None)
@@ -131,8 +137,9 @@ def test_more_views_than_one_pass_takes_keep_their_order(found, stills):
 
 
 def test_an_aircraft_is_looked_at_in_its_box(found, cropping_checkpoint, stills):
-    checkpoint, classifier = load_checkpoint(cropping_checkpoint)
-    crop = eval_transform(stills[0].rgb, checkpoint.spec, LARGE[:4])
+    checkpoint, ensemble = load_checkpoint(cropping_checkpoint)
+    [classifier] = ensemble.networks
+    crop = eval_transform(stills[0].rgb, checkpoint.looks[0].spec, LARGE[:4])
     with torch.no_grad():
         row = classifier(crop[None]).logits[0].numpy()
     expected = np.exp(row.astype(float) / 0.5)
@@ -205,40 +212,43 @@ def test_without_a_measured_absence_a_miss_is_unknown(found, stills):
 
 @pytest.fixture
 def beside(cropping_checkpoint, tmp_path):
-    """(predictor, context): as the cropping checkpoint, with a second network at whole frames."""
-    checkpoint, classifier = load_checkpoint(cropping_checkpoint)
-    _, context = load_checkpoint(cropping_checkpoint)
+    """As the cropping checkpoint, with a second network that looks at whole frames."""
+    checkpoint, ensemble = load_checkpoint(cropping_checkpoint)
+    [second] = load_checkpoint(cropping_checkpoint)[1].networks
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(5)
-        torch.nn.init.normal_(context.head.weight, std=0.2)
+        torch.nn.init.normal_(second.head.weight, std=0.2)
     folder = copied(cropping_checkpoint, tmp_path)
-    card = dataclasses.replace(checkpoint, context=InputSpec(48, 64))
-    save_checkpoint(folder, classifier, card, context)
-    return Predictor(folder, "cpu"), load_context(folder)
+    looks = (*checkpoint.looks, Look(1, "frame", InputSpec(48, 64)))
+    card = dataclasses.replace(checkpoint, looks=looks, backbones=checkpoint.backbones * 2)
+    save_checkpoint(folder, [*ensemble.networks, second], card)
+    return Predictor(folder, "cpu")
 
 
-def test_the_box_and_the_whole_frame_are_averaged_in_log_probability(beside, stills):
-    predictor, context = beside
+def test_the_looks_are_averaged_in_log_probability(beside, stills):
     views = [(stills[0], Sighting((10.0, 8.0, 70.0, 50.0))), (stills[0], Sighting(None))]
     views.append((stills[1], Sighting((4.0, 4.0, 40.0, 30.0))))
-    logits, _ = predictor.outputs(views)
-    spec = predictor.checkpoint.spec
-    for row, (still, sighting) in zip(logits, views, strict=True):
+    logits, features = beside.outputs(views)
+    first, second = beside.ensemble.networks
+    spec = beside.checkpoint.looks[0].spec
+    for row, feature, (still, sighting) in zip(logits, features, views, strict=True):
         with torch.no_grad():
-            crop = predictor.classifier(eval_transform(still.rgb, spec, sighting.box)[None])
-            frame = context(eval_transform(still.rgb, InputSpec(48, 64))[None])
+            crop = first(eval_transform(still.rgb, spec, sighting.box)[None])
+            frame = second(eval_transform(still.rgb, InputSpec(48, 64))[None])
         # the geometric mean of the two, by hand
         p = (crop.logits.softmax(1) * frame.logits.softmax(1)).sqrt()[0]
         said = np.exp(row) / np.exp(row).sum()
         np.testing.assert_allclose(said, p / p.sum(), atol=1e-5)
+        np.testing.assert_allclose(feature, crop.features[0], atol=1e-4)
     # The whole frame must count: two aircraft of one still share it, the boxes alone do not.
     with torch.no_grad():
-        alone = predictor.classifier(eval_transform(stills[0].rgb, spec, views[0][1].box)[None])
-    assert np.abs(logits[0] - alone.logits.log_softmax(1)[0].numpy()).max() > 0.05
+        alone = first(eval_transform(stills[0].rgb, spec, views[0][1].box)[None]).logits
+    said = torch.from_numpy(logits[0]).softmax(0)
+    assert (said - alone.softmax(1)[0]).abs().max() > 0.01
 
 
-def test_with_a_context_too_a_batch_answers_as_singles_do(beside, stills):
-    predictor, _ = beside
+def test_with_several_looks_too_a_batch_answers_as_singles_do(beside, stills):
+    predictor = beside
     predictor.localizer.locate = lambda pictures, threshold=None: [[LARGE, SMALL] for _ in pictures]
     together = predictor.predict(stills[:3])
     for still, mine in zip(stills, together, strict=False):

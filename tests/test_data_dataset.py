@@ -152,3 +152,58 @@ def test_a_crop_of_the_picture_keeps_its_colours(tmp_path):
     dataset = train_dataset([sample], strength=0.0)
     # Red is in the picture's upper left quarter alone: a view that mixed up channels has none.
     assert all(reds(dataset[0].image) > 20 for _ in range(10))
+
+
+@pytest.fixture
+def boxed(tmp_path):
+    """A sample of a blue aircraft in its box, far from the red edges of the frame."""
+    rgb = np.zeros((128, 192, 3), np.uint8)
+    rgb[:] = (220, 0, 0)
+    rgb[32:96, 48:144] = (0, 0, 220)  # more than a box's surroundings that training keeps
+    Image.fromarray(rgb).save(tmp_path / "a.png")
+    boxes = ((0.45, 0.45, 0.55, 0.55), (0.4, 0.45, 0.5, 0.55))
+    return Sample(tmp_path / "a.png", "type:Su-24", "photo", "a", None, boxes, "a.png")
+
+
+@pytest.mark.parametrize(
+    ("share", "least", "most"),
+    # 20 of 40 are meant to be; 3.2 is one standard deviation. Of 0.25, 10 and 2.7.
+    [(0.0, 0, 0), (1.0, 40, 40), (0.5, 8, 32), (0.25, 1, 19)],
+)
+def test_a_share_of_the_views_of_a_boxed_sample_shows_the_whole_frame(boxed, share, least, most):
+    dataset = train_dataset([boxed], strength=0.0, frame_share=share)
+    whole = [reds(dataset[0].image) > 0 for _ in range(40)]
+    assert least <= sum(whole) <= most
+
+
+def test_unless_asked_for_boxed_samples_are_never_seen_whole(boxed):
+    dataset = train_dataset([boxed], strength=0.0)
+    assert not any(reds(dataset[0].image) for _ in range(40))
+
+
+def drawn_views(sample, share, **options):
+    dataset = train_dataset([sample], strength=0.0, frame_share=share, **options)
+    return [dataset[0].image for _ in range(40)]
+
+
+def test_a_share_of_the_cut_outs_is_shown_as_loosely_as_a_whole_frame(cut_out):
+    boxed, whole, either = (
+        drawn_views(cut_out, share, cutout_kinds=["render"]) for share in (0.0, 1.0, 0.5)
+    )
+    # The same draws but for the zoom: about a box 1.1 to 1.6, of a whole frame from 0.75.
+    sizes = [(reds(b), reds(w)) for b, w in zip(boxed, whole, strict=True)]
+    assert all(w > 5 for _, w in sizes)
+    assert sum(w < b for b, w in sizes) > 20
+    assert all(w <= 1.05 * b for b, w in sizes)
+    as_boxed = [torch.equal(e, b) for e, b in zip(either, boxed, strict=True)]
+    as_whole = [torch.equal(e, w) for e, w in zip(either, whole, strict=True)]
+    assert all(b or w for b, w in zip(as_boxed, as_whole, strict=True))
+    assert sum(as_boxed) > 5
+    assert sum(as_whole) > 5
+
+
+def test_a_sample_without_a_box_is_seen_whole_at_any_share(boxed):
+    frame = replace(boxed, boxes=())
+    never, always = drawn_views(frame, 0.0), drawn_views(frame, 1.0)
+    assert all(torch.equal(a, b) for a, b in zip(never, always, strict=True))
+    assert all(reds(view) for view in never)

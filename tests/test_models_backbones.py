@@ -1,5 +1,8 @@
-"""The backbones' table holds what it says; local weights load whole or not at all; GeM by hand."""
+"""The backbones' table holds what it says; local weights load whole or not at all, and folded into
+fewer layers that answer the same; GeM by hand."""
 
+import copy
+import re
 from dataclasses import replace
 from urllib.error import URLError
 
@@ -7,8 +10,17 @@ import pytest
 import torch
 from pictures import one_line
 from safetensors.torch import save_file
+from torch import nn
+from torchvision.ops import StochasticDepth
 
-from models.backbones import BACKBONES, BackboneError, backbone, build_trunk
+from models.backbones import (
+    BACKBONES,
+    BackboneError,
+    backbone,
+    build_trunk,
+    fold_to_fit,
+    folded,
+)
 from models.classifier import GeMPool, build_classifier
 
 
@@ -62,6 +74,15 @@ def test_the_imagenet_route_asks_torchvision_for_its_default_weights(table):
     assert asked[1] is None
 
 
+def test_imagenet_weights_come_folded(table):
+    def build(weights=None):
+        return nn.ModuleDict({"features": nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))})
+
+    table("mobilenet_v2", build=build, trunk=lambda network: network["features"])
+    assert batch_norms(build_trunk("mobilenet_v2", "imagenet")) == {}
+    assert batch_norms(build_trunk("mobilenet_v2"))
+
+
 @pytest.mark.parametrize("error", [URLError("no route"), RuntimeError("invalid hash value")])
 def test_a_failed_download_says_what_to_do_instead(table, error):
     def build(weights=None):
@@ -73,32 +94,152 @@ def test_a_failed_download_says_what_to_do_instead(table, error):
     one_line(caught, "mobilenet_v2", "model.weights")
 
 
+def seasoned(name, seed=3):
+    """A torchvision network with random weights whose batch norms have seen something, in eval
+    mode; each of them shifts and scales its channels by its own."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = BACKBONES[name].build(weights=None)
+        norms = batch_norms(network)
+        for norm in norms.values():
+            norm.momentum = None  # the statistics are then those of what is seen here
+            nn.init.uniform_(norm.weight, 0.5, 1.5)
+            nn.init.normal_(norm.bias, std=0.3)
+        with torch.no_grad():
+            network.train()(torch.randn(4, 3, 64, 96))
+    assert all(norm.running_mean.std() > 0 for norm in norms.values())
+    return network.eval()
+
+
+def batch_norms(network):
+    return {n: m for n, m in network.named_modules() if isinstance(m, nn.BatchNorm2d)}
+
+
+def answers(network):
+    """The network's answers to two pictures, in its own precision."""
+    x = torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        return network(x.to(next(network.parameters()).dtype))
+
+
+def assert_same(given, wanted, within=1e-4):
+    """Equal up to a share of the largest value; and not for want of anything to tell apart."""
+    assert (wanted[0] - wanted[1]).abs().max() > 0.01 * wanted.abs().max()
+    assert (given - wanted).abs().max() <= within * wanted.abs().max()
+
+
 @pytest.fixture(scope="module")
 def network():
     """The tensors of a torchvision MobileNetV2 with random weights, as a local file has them."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(3)
-        state = BACKBONES["mobilenet_v2"].build(weights=None).state_dict()
+    state = seasoned("mobilenet_v2").state_dict()
     return {key: value for key, value in state.items() if not key.endswith("num_batches_tracked")}
+
+
+def trunk_of(state):
+    """The trunk of a torchvision MobileNetV2 with these tensors, loaded by torch alone."""
+    reference = BACKBONES["mobilenet_v2"].build(weights=None)
+    reference.load_state_dict(state, strict=False)
+    return reference.features.eval()
 
 
 def test_local_weights_are_loaded_exactly_with_or_without_a_head(network, tmp_path):
     bare = {key: value for key, value in network.items() if not key.startswith("classifier.")}
     assert len(bare) < len(network)
+    wanted = folded(trunk_of(network)).state_dict()
     for number, state in enumerate((network, bare)):
         path = tmp_path / f"{number}.safetensors"
         save_file(state, path)
         loaded = build_trunk("mobilenet_v2", str(path)).state_dict()
-        for key, value in bare.items():
-            assert torch.equal(loaded[key.removeprefix("features.")], value)
+        assert set(loaded) == set(wanted)
+        for key, value in wanted.items():
+            assert torch.equal(loaded[key], value), key
+
+
+def test_local_weights_answer_as_torchvisions_network_without_its_batch_norms(network, tmp_path):
+    save_file(network, tmp_path / "w.safetensors")
+    trunk = build_trunk("mobilenet_v2", str(tmp_path / "w.safetensors"))
+    assert batch_norms(trunk) == {}
+    assert_same(answers(trunk.eval()), answers(trunk_of(network)))
 
 
 def test_half_precision_files_are_loaded_as_float32(network, tmp_path):
-    save_file({k: v.half() for k, v in network.items()}, tmp_path / "half.safetensors")
+    half = {key: value.half() for key, value in network.items()}
+    save_file(half, tmp_path / "half.safetensors")
     trunk = build_trunk("mobilenet_v2", str(tmp_path / "half.safetensors"))
-    weight = trunk[0][0].weight
-    assert weight.dtype == torch.float32
-    assert torch.equal(weight, network["features.0.0.weight"].half().float())
+    assert {parameter.dtype for parameter in trunk.parameters()} == {torch.float32}
+    wanted = folded(trunk_of({key: value.float() for key, value in half.items()}))
+    for key, value in wanted.state_dict().items():
+        assert torch.equal(trunk.state_dict()[key], value), key
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v2", "efficientnet_b4", "resnet50"])
+def test_a_folded_trunk_answers_as_before(name):
+    # A random network of 160 layers makes errors of single precision grow to 1e-4.
+    trunk = backbone(name).trunk(seasoned(name)).double()
+    before = answers(trunk)
+    assert folded(trunk) is trunk
+    assert_same(answers(trunk.eval()), before, within=1e-9)
+
+
+@pytest.mark.parametrize(
+    "name", ["mobilenet_v2", "mobilenet_v3_large", "efficientnet_b0", "efficientnet_b4"]
+)
+def test_no_batch_norm_is_left_in_a_folded_mobilenet_or_efficientnet(name):
+    with torch.device("meta"):
+        trunk = build_trunk(name)
+        features = folded(copy.deepcopy(trunk))(torch.empty(2, 3, 64, 96))
+    assert len(batch_norms(trunk)) > 30
+    assert batch_norms(folded(trunk)) == {}
+    assert features.shape == (2, backbone(name).features, 2, 3)
+
+
+def test_a_folded_resnet_keeps_the_batch_norms_of_its_blocks():
+    with torch.device("meta"):
+        trunk = folded(build_trunk("resnet50"))
+    left = batch_norms(trunk)
+    # 3 in each of 3 + 4 + 6 + 3 blocks; gone are the stem's and those of the four short cuts.
+    assert len(left) == 48
+    assert all(re.fullmatch(r"[4-7]\.\d\.bn[123]", name) for name in left)
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v2", "efficientnet_b4"])
+def test_a_folded_trunk_answers_in_training_as_in_use(name):
+    trunk = backbone(name).trunk(seasoned(name)).double()
+    for module in trunk.modules():
+        if isinstance(module, StochasticDepth):
+            module.p = 0.0
+    wanted = answers(trunk)
+    unfolded = answers(copy.deepcopy(trunk).train())
+    assert (unfolded - wanted).abs().max() > 0.1 * wanted.abs().max()  # the batch's own statistics
+    trunk = folded(trunk).train()
+    before = {key: value.clone() for key, value in trunk.state_dict().items()}
+    assert_same(answers(trunk), wanted, within=1e-9)
+    # nor does a batch leave a trace that a later answer would show
+    assert all(torch.equal(value, before[key]) for key, value in trunk.state_dict().items())
+
+
+def test_a_random_trunk_keeps_its_batch_norms():
+    with torch.device("meta"):
+        assert batch_norms(build_trunk("mobilenet_v2"))
+
+
+def test_the_shifts_of_folded_norms_do_not_learn_and_all_else_can():
+    with torch.device("meta"):
+        trunk = folded(build_trunk("mobilenet_v2"))
+    fixed = {name for name, p in trunk.named_parameters() if not p.requires_grad}
+    assert fixed == {name for name, p in trunk.named_parameters() if name.endswith(".bias")}
+
+
+def test_a_trunk_folds_to_fit_folded_weights_and_no_others():
+    for name in ("mobilenet_v2", "resnet50"):  # of a resnet's norms most are left
+        with torch.device("meta"):
+            plain, other = build_trunk(name), build_trunk(name)
+            names = [f"trunk.{key}" for key in plain.state_dict()]
+            fold_to_fit(plain, names, "trunk.")
+            assert set(plain.state_dict()) == set(other.state_dict())
+            names = [f"trunk.{key}" for key in folded(other).state_dict()]
+            fold_to_fit(plain, names, "trunk.")
+            assert set(plain.state_dict()) == set(other.state_dict())
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """The checkpoint: what was saved comes back to the bit; what was touched, or is none, does not."""
 
-import copy
 import hashlib
 import json
 import pickle
@@ -14,20 +13,20 @@ from safetensors.torch import load, save
 
 from data.taxonomy import Taxonomy
 from data.transforms import InputSpec
+from models.backbones import folded
 from models.card import digest
 from models.checkpoint import (
     _FIELDS,
     CARD,
-    CONTEXT,
     WEIGHTS,
     Checkpoint,
     CheckpointError,
     load_checkpoint,
-    load_context,
     save_checkpoint,
     start_from,
 )
 from models.classifier import build_classifier
+from models.ensemble import Look
 from models.weights import pack, round_weights, unpack
 
 CLASSES = ("Su-27", "Su-35", "Su-24")
@@ -48,10 +47,10 @@ def described(**changes):
     whole = Checkpoint(
         name="test",
         version="0.1",
-        backbone="mobilenet_v2",
+        backbones=("mobilenet_v2",),
         classes=CLASSES,
         taxonomy=Taxonomy.load().restricted(CLASSES),
-        spec=InputSpec(64, 96, margin=0.2, mean=(0.5, 0.4, 0.3)),
+        looks=(Look(0, "box", InputSpec(64, 96, margin=0.2, mean=(0.5, 0.4, 0.3))),),
         localizer="ab" * 32,
         calibration={"temperature": 1.25, "scores": {"field": [0.125, 0.5]}},
         metrics={"split": "val", "Größe": 0.1},
@@ -96,13 +95,13 @@ def forge(folder, weights):
 
 
 def test_the_round_trip_keeps_every_word_and_the_rounded_network(original, tmp_path):
-    saved = save_checkpoint(tmp_path / "new" / "checkpoint", original, described())
+    saved = save_checkpoint(tmp_path / "new" / "checkpoint", [original], described())
     checkpoint, loaded = load_checkpoint(tmp_path / "new" / "checkpoint")
     assert checkpoint == saved
     assert replace(checkpoint, sha256="") == described()
     assert len(saved.sha256) == 64
     expected = unpack(pack(original))
-    for name, value in loaded.state_dict().items():
+    for name, value in loaded.networks[0].state_dict().items():
         if not name.endswith("num_batches_tracked"):
             assert torch.equal(value, expected[name]), name
     assert not loaded.training
@@ -110,27 +109,27 @@ def test_the_round_trip_keeps_every_word_and_the_rounded_network(original, tmp_p
 
 def test_a_rounded_network_ships_as_it_was_measured(tmp_path):
     network = classifier_of(3, seed=4)
-    round_weights(network)
-    save_checkpoint(tmp_path, network, described())
+    round_weights(network.to(memory_format=torch.channels_last))
+    save_checkpoint(tmp_path, [network], described())
     x = torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        before, after = network(x), load_checkpoint(tmp_path)[1](x)
+        before, after = network(x), load_checkpoint(tmp_path)[1].networks[0](x)
     assert torch.equal(before.logits, after.logits)
     assert before.logits.std() > 0
 
 
 def test_the_sha256_tells_weights_and_words_apart(original, tmp_path):
-    first = save_checkpoint(tmp_path / "a", original, described())
-    assert save_checkpoint(tmp_path / "b", original, described()).sha256 == first.sha256
-    assert save_checkpoint(tmp_path / "c", original, described(name="x")).sha256 != first.sha256
+    first = save_checkpoint(tmp_path / "a", [original], described())
+    assert save_checkpoint(tmp_path / "b", [original], described()).sha256 == first.sha256
+    assert save_checkpoint(tmp_path / "c", [original], described(name="x")).sha256 != first.sha256
     other = classifier_of(3, seed=2)
-    assert save_checkpoint(tmp_path / "d", other, described()).sha256 != first.sha256
+    assert save_checkpoint(tmp_path / "d", [other], described()).sha256 != first.sha256
 
 
 def test_what_json_changes_is_hashed_as_it_will_be_read(original, tmp_path):
     # Numbers as keys become text, and then sort otherwise: "10" before "9".
     metrics = {"by_size": {9: 0.5, 10: 0.25}, "interval": (0.1, 0.2)}
-    saved = save_checkpoint(tmp_path, original, described(metrics=metrics))
+    saved = save_checkpoint(tmp_path, [original], described(metrics=metrics))
     checkpoint, _ = load_checkpoint(tmp_path)
     assert checkpoint.sha256 == saved.sha256
     assert checkpoint.metrics == {"by_size": {"9": 0.5, "10": 0.25}, "interval": [0.1, 0.2]}
@@ -164,10 +163,10 @@ def test_a_card_that_is_only_laid_out_anew_is_accepted(folder):
     assert load_checkpoint(folder)[0].name == "tiny"
 
 
-@pytest.mark.parametrize("version", [1, 3, "2", None])
+@pytest.mark.parametrize("version", [2, 4, "3", None])
 def test_another_format_version_is_named(folder, version):
     edit(folder, lambda card: card.update(format_version=version))
-    refused(folder, f"format version {version}", "reads 2")
+    refused(folder, f"format version {version}", "reads 3")
 
 
 @pytest.mark.parametrize("text", ["{}", "[]", "3", '{"format": "other", "format_version": 1}'])
@@ -223,69 +222,97 @@ def test_weights_that_do_not_fit_are_refused_by_name(folder):
 
 
 def test_classes_outside_the_taxonomy_are_refused(original, tmp_path):
-    save_checkpoint(tmp_path, original, described(classes=("Su-27", "Su-35", "Su-99")))
+    save_checkpoint(tmp_path, [original], described(classes=("Su-27", "Su-35", "Su-99")))
     refused(tmp_path, "does not fit together", "Su-99")
 
 
 def test_start_from_copies_the_body_and_the_rows_of_shared_types(original, tmp_path):
-    save_checkpoint(tmp_path, original, described())
+    save_checkpoint(tmp_path, [original], described())
     _, theirs = load_checkpoint(tmp_path)
-    ours = classifier_of(4, seed=9)
-    before = {name: value.clone() for name, value in ours.state_dict().items()}
-    start_from(tmp_path, ours, "mobilenet_v2", ("Su-24", "MiG-29", "Su-27", "Mi-24"))
+    theirs = theirs.networks[0]
+    classes = ("Su-24", "MiG-29", "Su-27", "Mi-24")
+    ours = start_from(tmp_path, classes, "mobilenet_v2", 0.5)
+    assert ours.dropout.p == 0.5
     for name, value in ours.state_dict().items():
         if not name.startswith("head.") and not name.endswith("_tracked"):
             assert torch.equal(value, theirs.state_dict()[name]), name
     for row, source in ((0, 2), (2, 0)):  # Su-24 and Su-27, where CLASSES has them
         assert torch.equal(ours.head.weight[row], theirs.head.weight[source])
         assert torch.equal(ours.head.bias[row], theirs.head.bias[source])
-    for row in (1, 3):  # new types keep their random rows
-        assert torch.equal(ours.head.weight[row], before["head.weight"][row])
-        assert torch.equal(ours.head.bias[row], before["head.bias"][row])
+    for row in (1, 3):  # new types have random rows of their own
+        assert ours.head.weight[row].std() > 0
+        assert not any(torch.equal(ours.head.weight[row], w) for w in theirs.head.weight)
+        assert ours.head.bias[row] == 0
 
 
 def test_start_from_another_backbone_is_refused(tiny_checkpoint):
     with pytest.raises(CheckpointError) as caught:
-        start_from(tiny_checkpoint, classifier_of(3, seed=1), "resnet50", CLASSES)
+        start_from(tiny_checkpoint, CLASSES, "resnet50", 0.2)
     one_line(caught, "mobilenet_v2", "resnet50")
 
 
 @pytest.fixture
-def beside(tmp_path):
-    """(folder, context): a checkpoint with a second network that differs from it in its head."""
-    classifier = classifier_of(3, 1)
-    context = copy.deepcopy(classifier)
-    torch.nn.init.normal_(context.head.weight)
-    folder = tmp_path / "beside"
-    save_checkpoint(folder, classifier, described(context=InputSpec(96, 128)), context)
-    return folder, context
+def several(tmp_path):
+    """(folder, networks): a folded network that takes two looks, and another that takes one."""
+    networks = [folded_classifier(1), classifier_of(3, 2)]
+    spec = InputSpec(96, 128)
+    looks = (Look(0, "box", spec), Look(0, "frame", spec), Look(1, "frame", InputSpec(64, 96)))
+    backbones = ("mobilenet_v2", "mobilenet_v2")
+    folder = tmp_path / "several"
+    save_checkpoint(folder, networks, described(backbones=backbones, looks=looks))
+    return folder, networks
 
 
-def test_a_context_comes_back_and_only_what_differs_is_kept(beside):
-    folder, context = beside
-    assert load_checkpoint(folder)[0].context == InputSpec(96, 128)
-    round_weights(context)
-    again = load_context(folder)
-    assert again is not None
-    assert not again.training
-    for name, value in context.state_dict().items():
-        if not name.endswith("num_batches_tracked"):
-            assert torch.equal(again.state_dict()[name], value), name
-    kept = load((folder / CONTEXT).read_bytes())
-    assert {name.split("::")[0] for name in kept} == {"head.weight"}
+def folded_classifier(seed):
+    network = classifier_of(3, seed)
+    folded(network.trunk)
+    return network
 
 
-def test_without_a_context_there_is_none(folder):
-    assert load_context(folder) is None
-    assert load_checkpoint(folder)[0].context is None
+def test_several_networks_come_back_each_to_its_looks(several):
+    folder, networks = several
+    checkpoint, ensemble = load_checkpoint(folder)
+    assert [(look.network, look.view) for look in checkpoint.looks] == [
+        (0, "box"),
+        (0, "frame"),
+        (1, "frame"),
+    ]
+    assert ensemble.looks == checkpoint.looks
+    for network, again in zip(networks, ensemble.networks, strict=True):
+        round_weights(network)
+        assert not again.training
+        assert set(again.state_dict()) == set(network.state_dict())
+        for name, value in network.state_dict().items():
+            if not name.endswith("num_batches_tracked"):
+                assert torch.equal(again.state_dict()[name], value), name
 
 
-def test_an_exchanged_or_missing_context_is_refused(beside):
-    folder, _ = beside
-    (folder / CONTEXT).write_bytes(b"x" + (folder / CONTEXT).read_bytes())
-    with pytest.raises(CheckpointError, match=r"context\.safetensors is damaged") as caught:
-        load_context(folder)
-    one_line(caught)
-    (folder / CONTEXT).unlink()
-    with pytest.raises(CheckpointError, match="cannot be read"):
-        load_context(folder)
+def test_an_exchanged_or_missing_second_network_is_refused(several):
+    folder, _ = several
+    second = folder / "model-1.safetensors"
+    second.write_bytes(second.read_bytes()[:-1] + b"x")
+    refused(folder, "model-1.safetensors is damaged")
+    second.unlink()
+    refused(folder, "model-1.safetensors cannot be read")
+
+
+@pytest.mark.parametrize(
+    ("looks", "said"),
+    [
+        ((), "do not name each"),
+        ((Look(1, "box", InputSpec(64, 96)),), "do not name each"),
+        ((Look(0, "sky", InputSpec(64, 96)),), "'sky' is neither box nor frame"),
+    ],
+)
+def test_looks_that_do_not_fit_the_networks_are_refused(original, tmp_path, looks, said):
+    save_checkpoint(tmp_path, [original], described(looks=looks))
+    refused(tmp_path, "does not fit together", said)
+
+
+def test_start_from_a_folded_network_is_folded_too(several):
+    folder, networks = several
+    ours = start_from(folder, CLASSES, "mobilenet_v2", 0.0).eval()
+    round_weights(networks[0])
+    x = torch.randn(2, 3, 96, 128, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        assert torch.equal(ours(x).features, networks[0](x).features)

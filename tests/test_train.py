@@ -75,9 +75,19 @@ def test_the_checkpoint_is_calibrated_on_its_own_logits(run):
     assert {rows[p]["split"] for p in paths} == {"calibration"}
     types = [rows[p]["label"].removeprefix("type:") for p in paths]
     allowed = np.array([[t == c for c in checkpoint.classes] for t in types])
-    again = Calibration.fit(logits, allowed, ["drawn"] * len(paths), coverage=0.9, confidence=0.7)
+    again = Calibration.fit(
+        logits,
+        allowed,
+        ["drawn"] * len(paths),
+        checkpoint.taxonomy,
+        checkpoint.classes,
+        coverage=0.9,
+        confidence=0.7,
+    )
     assert checkpoint.calibration["temperature"] == pytest.approx(again.temperature)
     assert checkpoint.calibration["scores"] == again.scores.to_dict()
+    assert checkpoint.calibration["rollup"] == again.rollup.to_dict()
+    assert checkpoint.calibration["known"] == again.known.to_dict()
     assert checkpoint.provenance["samples"]["calibration/drawn"] == len(paths)
 
 
