@@ -159,8 +159,8 @@ def folds_markdown(report: dict[str, Any]) -> str:
     lines += ["", "| source | n | trained with its other pictures | without any of them |"]
     lines.append("|---|---:|---:|---:|")
     for row in report["sources"]:
-        n, cells = row["with"]["n"], (_cell(row["with"]), _cell(row["without"]))
-        lines.append(f"| {row['source']} | {n} | {cells[0]} | {cells[1]} |")
+        both = f"{_cell(row['with'])} | {_cell(row['without'])}"
+        lines.append(f"| {row['source']} | {row['with']['n']} | {both} |")
     lines += ["", "| label | real | views | type right | family right | of `field` |"]
     lines.append("|---|---:|---:|---:|---:|---:|")
     for row in report["types"]:

@@ -202,15 +202,8 @@ def judge(
     `calibration.false_unknown` of known ones is `unknown`; any other gets the deepest answer that
     `decide` finds.
     """
-    if faint is not None and (absence := calibration.absence) is None:
-        said = "No aircraft was located, and this checkpoint cannot judge a frame without one."
-        return Verdict("unknown", None, None, said)
-    if faint is not None and unknown_score >= absence and faint >= calibration.faint:
-        said = "Nothing was located surely enough, and the whole frame supports no type or role."
-        return Verdict("unknown", None, None, said)
-    if faint is not None and unknown_score >= absence:
-        said = "No aircraft was located, and the whole frame gives no sign of one either."
-        return Verdict("no_aircraft", None, None, said)
+    if faint is not None and (nothing := _nothing_there(unknown_score, faint, calibration)):
+        return nothing
     p_value = calibration.known.p_value(unknown_score)
     if p_value is not None and p_value < calibration.false_unknown:
         likeliest = taxonomy[f"type:{classes[int(probs.argmax())]}"].name
@@ -226,6 +219,20 @@ def judge(
         return verdict
     said = f"{verdict.reason} No aircraft was located: this is read from the whole frame."
     return replace(verdict, reason=said)
+
+
+def _nothing_there(unknown_score: float, faint: float, calibration: Calibration) -> Verdict | None:
+    """The verdict on a frame in which nothing was located, where it looks like an empty one."""
+    if calibration.absence is None:
+        said = "No aircraft was located, and this checkpoint cannot judge a frame without one."
+        return Verdict("unknown", None, None, said)
+    if unknown_score < calibration.absence:
+        return None
+    if faint >= calibration.faint:
+        said = "Nothing was located surely enough, and the whole frame supports no type or role."
+        return Verdict("unknown", None, None, said)
+    said = "No aircraft was located, and the whole frame gives no sign of one either."
+    return Verdict("no_aircraft", None, None, said)
 
 
 def decide(

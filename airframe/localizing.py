@@ -268,7 +268,9 @@ def _fit(
         persistent_workers=train.workers > 0,
     )
     trainee = Trainee(detector.to(memory_format=torch.channels_last), config, val)
-    trainer, best = make_trainer(train, run, "val/recall", "max")
+    # Its loaders deal nothing out: several processes would each do all of the work.
+    one = train.model_copy(update={"devices": 1, "nodes": 1})
+    trainer, best = make_trainer(one, run, "val/recall", "max")
     last = run / "lightning" / "last.ckpt"
     order: Any = DataLoader(range(len(val)), batch_size=8)  # type: ignore[arg-type]
     trainer.fit(trainee, loader, order, ckpt_path=last if resume and last.exists() else None)

@@ -25,7 +25,8 @@ class Sample:
 
     `node` is the deepest taxonomy node that the label carries (`type:Su-24`, `family:Flanker`), or
     None for a picture that shows no aircraft of the taxonomy. `boxes` are fractions of width and
-    height, `x0 y0 x1 y1`. `group` never crosses splits; `source` is where the picture came from.
+    height, `x0 y0 x1 y1`. `group` never crosses splits; `source` says where the picture came from,
+    as far as the manifest does.
     """
 
     path: Path
@@ -49,9 +50,9 @@ def read_manifest(
     """Read a manifest with at least the columns `path` and `type`.
 
     Optional columns: `family`, `kind` (default `photo`), `group` (default: the path), `split`,
-    `box`, `source`. Paths are relative to `root`, by default the manifest's folder. Rows of a kind in
-    `background_kinds` show nothing of the taxonomy: what they say of a type is not a label.
-    A picture of two types has a row for each. `boxes` is a CSV of `path` and `box` whose boxes take
+    `box`, `source`. Paths are relative to `root`, by default the manifest's folder. Rows of a kind
+    in `background_kinds` show nothing of the taxonomy: what they say of a type is not a label. A
+    picture of two types has a row for each. `boxes` is a CSV of `path` and `box` whose boxes take
     the place of the manifest's own; an empty one says that no aircraft shows.
 
     Raises ManifestError listing every bad row: unknown type or family, a family that is not the

@@ -331,4 +331,3 @@ def test_the_ranks_of_a_labelled_row_by_hand():
     np.testing.assert_allclose(answers.mass, [[0.4, 0.4, 0.6]] * 3)
     assert answers.right[:, 0].tolist() == [False, False, False]
     assert answers.right[:, 2].tolist() == [True, True, False]
-

@@ -94,7 +94,10 @@ def test_round_trip_through_json():
         "photo": 30,
         "field": 20,
     }
-    assert {kind: len(s) for kind, s in again.known.by_stratum.items()} == {"photo": 30, "field": 20}
+    assert {kind: len(s) for kind, s in again.known.by_stratum.items()} == {
+        "photo": 30,
+        "field": 20,
+    }
     # Not measured: no frame is called empty, and frames add no certainty.
     assert (again.absence, again.frame_correlation) == (None, 1.0)
     # stored scores are rounded up: no set shrinks

@@ -6,7 +6,7 @@ from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 from airframe.config import TrainConfig
-from airframe.probe import PENALTIES, _fit_linear, start_head
+from airframe.probe import PENALTIES, fit_linear, start_head
 from data.dataset import Item
 from models.classifier import Output
 
@@ -20,7 +20,7 @@ def test_the_fit_equals_logistic_regression():
     # scikit-learn minimises C · sum of NLL + |w|² / 2: divided by C · n, the mean NLL + |w|² / 2Cn.
     oracle = LogisticRegression(C=1 / (2 * 90 * penalty), tol=1e-8, max_iter=1000)
     oracle.fit(features, labels)
-    weight, bias = _fit_linear(
+    weight, bias = fit_linear(
         torch.tensor(features, dtype=torch.float32),
         torch.tensor(np.eye(3, dtype=bool)[labels]),
         torch.tensor([0, 1, 2]),
@@ -35,7 +35,7 @@ def test_a_larger_penalty_gives_smaller_weights():
     features = torch.randn(60, 5, generator=torch.Generator().manual_seed(1))
     allowed = torch.nn.functional.one_hot(features[:, :3].argmax(1), 3).bool()
     sizes = [
-        _fit_linear(features, allowed, torch.tensor([0, 0, 1]), TrainConfig(), p)[0].norm().item()
+        fit_linear(features, allowed, torch.tensor([0, 0, 1]), TrainConfig(), p)[0].norm().item()
         for p in (0.001, 0.01, 0.1)
     ]
     assert sizes[0] > sizes[1] > sizes[2] > 0
