@@ -119,9 +119,9 @@ def without_dropped(samples: Sequence[Sample], path: Path) -> list[Sample]:
     try:
         with path.open(newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)
+            if "path" not in (reader.fieldnames or ()):
+                raise KeyError("path")
             named = {row["path"] for row in reader}
-        if "path" not in (reader.fieldnames or ()):
-            raise KeyError("path")
     except OSError as error:
         raise ConfigError(f"data.dropped: {path}: cannot be read: {error}") from error
     except (UnicodeDecodeError, csv.Error, KeyError) as error:

@@ -79,7 +79,6 @@ def test_an_unknown_key_is_named_with_its_section(load, override, where):
         ("data.dropped=[a.csv]", "data.dropped"),
         ("model.members=runs/a", "model.members"),
         ("model.members=[3]", "model.members.0"),
-        ("model.looks=[]", "model.looks"),
         ("model.looks=[{view: box}, {view: sky}]", "model.looks.1.view"),
         ("model.looks=[{view: box}, {view: frame, height: 0}]", "model.looks.1.height"),
         ("model.frame_share=-0.1", "model.frame_share"),
@@ -119,6 +118,8 @@ def test_several_problems_come_at_once(load):
         (["model=null"], "one section of model and localizer"),
         (["localizer={}"], "one section of model and localizer"),
         (["data.shares={photo: 0}"], "data.shares: at least one"),
+        (["model.looks=[]"], "model.looks: at least one"),
+        (["data.manifest=null", "data.drawn_per_type=2", "data.dropped=x.csv"], "data.dropped: "),
         (
             ["data.cutout_kinds=[render]", "data.backdrop_kinds=[other, render]"],
             "data.backdrop_kinds: 'render'",
@@ -177,7 +178,7 @@ def test_unless_set_all_of_the_backbone_learns_alike_from_boxes_at_full_size(loa
     ],
 )
 def test_a_setting_holds_what_was_given_and_comes_back_from_the_run_folder(load, override, value):
-    config = load(LEAST, override)
+    config = load(LEAST, "data.manifest=m.csv", override)
     section, key = override.split("=")[0].split(".")
     assert getattr(getattr(config, section), key) == value
     assert load(dump_config(config)) == config

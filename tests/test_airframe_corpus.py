@@ -242,11 +242,17 @@ def test_a_dropped_picture_that_the_manifest_lacks_is_named(dropping):
 
 
 @pytest.mark.parametrize(
-    "content",
-    [None, "folder", b"path,fault\n\xff.jpg,model\n", b"picture,fault\n0.jpg,model\n"],
-    ids=["missing", "folder", "latin", "no column path"],
+    ("content", "said"),
+    [
+        (None, "cannot be read"),
+        ("folder", "cannot be read"),
+        (b"path,fault\n\xff.jpg,model\n", "in UTF-8"),
+        (b"picture,fault\n0.jpg,model\n", "a column path"),
+        (b"", "a column path"),
+    ],
+    ids=["missing", "folder", "latin", "no column path", "empty"],
 )
-def test_a_file_of_dropped_pictures_that_cannot_be_read_is_refused(tmp_path, content):
+def test_a_file_of_dropped_pictures_that_cannot_be_read_is_refused(tmp_path, content, said):
     path = tmp_path / "dropped.csv"
     if content == "folder":
         path.mkdir()
@@ -254,7 +260,7 @@ def test_a_file_of_dropped_pictures_that_cannot_be_read_is_refused(tmp_path, con
         path.write_bytes(content)
     with pytest.raises(ConfigError, match=r"data\.dropped") as caught:
         without_dropped(samples(("type:Su-24", "photo", "train")), path)
-    one_line(caught, str(path), "cannot be read")
+    one_line(caught, str(path), said)
 
 
 def test_a_corpus_comes_without_the_pictures_that_the_config_drops(build, drawn_set, dropping):
