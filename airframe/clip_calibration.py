@@ -16,6 +16,7 @@ from airframe.config import Config
 from airframe.corpus import allowed_matrix
 from airframe.decision import Calibration
 from airframe.evaluation import Evaluated, evaluate
+from airframe.foreign import unknown_scores
 from airframe.looking import sightings
 from airframe.predictor import Predictor
 from airframe.tracks import fit_correlation, pool
@@ -69,10 +70,12 @@ def assess_clips(
     samples = [kept[i] for i in spread(kept, most, 0)]
     calibration, taxonomy = predictor.calibration, predictor.checkpoint.taxonomy
     looking = Looking(predictor.ensemble, predictor.localizer)
-    tracks = [
-        filmed_logits(looking, samples[i], frames, 0) / calibration.temperature
-        for i in progress(list(range(len(samples))))
+    rows = [
+        filmed_logits(looking, samples[i], frames, 0) for i in progress(list(range(len(samples))))
     ]
+    tracks = [row / calibration.temperature for row in rows]
+    one = np.array([unknown_scores(row[:1])[0] for row in rows])
+    scores = np.array([unknown_scores(row).mean() for row in rows])  # as `airframe.clips` has it
     pooled = {
         "one": [t[0] for t in tracks],
         "product": [pool(t, 0.0) for t in tracks],
@@ -81,10 +84,16 @@ def assess_clips(
     }
     allowed = allowed_matrix(samples, taxonomy, predictor.classes)
     figures = {}
-    for name, rows in pooled.items():
-        logits = np.stack(rows) * calibration.temperature
+    for name, pooled_rows in pooled.items():
+        logits = np.stack(pooled_rows) * calibration.temperature
         answered = Evaluated.answer(
-            samples, logits, allowed, calibration, taxonomy, predictor.classes
+            samples,
+            logits,
+            allowed,
+            calibration,
+            taxonomy,
+            predictor.classes,
+            scores=one if name == "one" else scores,
         )
         figures[name] = evaluate(answered)["kinds"]
     return {

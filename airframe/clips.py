@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from airframe.calibration import Reals
+from airframe.foreign import unknown_scores
 from airframe.looking import Edges, Sighting
 from airframe.predictor import Prediction, Predictor, Settings
 from airframe.record import answer_record, empty_record
@@ -148,7 +149,7 @@ def _summary(
         pooled[None] * calibration.temperature,
         [seen.sighting],
         settings,
-        given_scores=np.array([-logits.max(axis=1).mean()]),
+        given_scores=unknown_scores(logits).mean(keepdims=True),
     )[0]
     node = answer.verdict.node or f"type:{predictor.classes[int(answer.probs.argmax())]}"
     members = predictor.checkpoint.taxonomy.members(node, predictor.classes)

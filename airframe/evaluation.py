@@ -46,19 +46,22 @@ class Evaluated:
         classes: tuple[str, ...],
         coverage: float | None = None,
         faint: Floats | None = None,
+        scores: Floats | None = None,
     ) -> Evaluated:
         """Calibrate and decide as the predictor does.
 
         `faint` (N,) is `airframe.looking.Sighting.faint` where nothing was located, else NaN.
+        `scores` (N,) are unknown scores, for rows that are pooled: their height says nothing.
         """
         probs = calibration.probs(logits)
         missed = np.full(len(probs), np.nan) if faint is None else faint
-        asked, scores = calibration.confidence, unknown_scores(logits)
+        asked = calibration.confidence
+        foreign = unknown_scores(logits) if scores is None else scores
         verdicts = tuple(
             judge(
                 p, score, None if math.isnan(f) else f, taxonomy, classes, asked, calibration
             ).node
-            for p, score, f in zip(probs, scores.tolist(), missed.tolist(), strict=True)
+            for p, score, f in zip(probs, foreign.tolist(), missed.tolist(), strict=True)
         )
         family_of, _ = ancestor_index(taxonomy, classes, "family")
         sets = calibration.sets(probs, coverage)
