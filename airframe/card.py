@@ -156,6 +156,9 @@ def folds_markdown(report: dict[str, Any]) -> str:
     for row in report["curve"]:
         cells = " | ".join(_cell(row[kind]) for kind in kinds)
         lines.append(f"| {row['share']:.0%} | {cells} |")
+    lines += ["", "| recipe | " + " | ".join(heads) + " |", "|---|" + "---:|" * len(kinds)]
+    for row in report["ablations"]:
+        lines.append(f"| {row['recipe']} | " + " | ".join(_cell(row[k]) for k in kinds) + " |")
     lines += ["", "| source | n | trained with its other pictures | without any of them |"]
     lines.append("|---|---:|---:|---:|")
     for row in report["sources"]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,11 @@ from models.classifier import Classifier
 
 SHARES = (0.25, 0.5, 1.0)  # of the train groups of real pictures, for the learning curve
 PENALTY = 0.01
+# What the recipe does that a head can do without, and the settings of the loss that leave it out.
+LOSSES = {
+    "no label smoothing": {"label_smoothing": 0.0},
+    "no loss on the family": {"family_weight": 0.0},
+}
 _SOURCE = 40  # real pictures that a source must have to be left out by itself
 Fitting = Callable[[list["_Fit"]], Iterable["_Fit"]]
 
@@ -44,11 +49,15 @@ class Views:
 
 @dataclass(frozen=True)
 class _Fit:
-    """One head to fit: on the views of samples in `train` (N,), to answer those in `held` (N,)."""
+    """One head to fit: on the views of samples in `train` (N,), to answer those in `held` (N,).
+
+    `loss` is what of the config's loss is changed.
+    """
 
     name: str
     train: NDArray[np.bool_]
     held: NDArray[np.bool_]
+    loss: dict[str, float] = field(default_factory=dict)
 
 
 def cross_validate(
@@ -84,7 +93,7 @@ def cross_validate(
             seen.features[mine],
             seen.allowed[mine],
             torch.from_numpy(family_of),
-            config.train,
+            config.train.model_copy(update=fit.loss),
             PENALTY,
         )
         held = torch.from_numpy(fit.held)
@@ -153,7 +162,8 @@ def _features(classifier: Classifier, pictures: Iterable[Tensor]) -> Tensor:
 def _planned(
     samples: Sequence[Sample], real: NDArray[np.bool_], folds: int, seed: int
 ) -> list[_Fit]:
-    """The heads to fit: each fold at each share of the train groups, and each source left out."""
+    """The heads to fit: each fold at each share of the train groups and without a part of the
+    recipe, and each source left out."""
     fold_of = fold_of_groups(samples, real, folds, seed)
     folds_of = np.array([fold_of.get(s.group, -1) for s in samples])
     order = np.random.default_rng(seed + 1).permutation(sorted(fold_of))
@@ -164,6 +174,16 @@ def _planned(
         for fold in range(folds):
             held = real & (folds_of == fold)
             fits.append(_Fit(f"share {share}", known & (folds_of != fold), held))
+    background = np.array([s.node is None for s in samples])
+    parts = {
+        "no synthetic views": (real | background, {}),
+        "no pictures of nothing": (~background, {}),
+        **{name: (np.ones_like(real), loss) for name, loss in LOSSES.items()},
+    }
+    for name, (part, loss) in parts.items():
+        for fold in range(folds):
+            held = real & (folds_of == fold)
+            fits.append(_Fit(name, part & (folds_of != fold), held, loss))
     sources = np.array([s.source for s in samples])
     counted = Counter(sources[real].tolist())
     for source in sorted(name for name, n in counted.items() if name and n >= _SOURCE):
@@ -201,15 +221,17 @@ def _report(
         for name, rows in answers.items()
     }
     full = f"share {SHARES[-1]}"
-    curve = [
-        {"share": share}
-        | {
-            kind: share_with_interval(right[f"share {share}"][mine], groups[mine])
-            for kind in sorted(set(kinds[real]))
-            if (mine := real & (kinds == kind)).any()
+
+    def by_kind(name: str) -> dict[str, Any]:
+        shown = {kind: real & (kinds == kind) for kind in sorted(set(kinds[real]))}
+        return {
+            k: share_with_interval(right[name][mine], groups[mine]) for k, mine in shown.items()
         }
-        for share in SHARES
-    ]
+
+    curve = [{"share": share} | by_kind(f"share {share}") for share in SHARES]
+    parts = [n for n in answers if not n.startswith(("share ", "without "))]
+    ablations = [{"recipe": "as it is"} | by_kind(full)]
+    ablations += [{"recipe": name} | by_kind(name) for name in parts]
     sources = []
     for name, rows in answers.items():
         if not name.startswith("without "):
@@ -227,6 +249,7 @@ def _report(
             )
     return {
         "curve": curve,
+        "ablations": ablations,
         "sources": sources,
         "types": _types(samples, real, allowed, answers[full], right[full]),
     }

@@ -107,6 +107,11 @@ def folds_tables(report: dict[str, Any]) -> list[Table]:
     for row in report["curve"]:
         cells = [f"{_cell(row[kind])} (n={row[kind]['n']})" for kind in kinds]
         curve.add_row(f"{row['share']:.0%}", *cells)
+    parts = Table(title="the recipe without a part of it", title_justify="left")
+    for column in ("recipe", *kinds):
+        parts.add_column(column, justify="left" if column == "recipe" else "right")
+    for row in report["ablations"]:
+        parts.add_row(row["recipe"], *(_cell(row[kind]) for kind in kinds))
     sources = Table(
         title="trained with a source's other pictures, and without", title_justify="left"
     )
@@ -121,7 +126,7 @@ def folds_tables(report: dict[str, Any]) -> list[Table]:
         types.add_column(column, justify="left" if column == "label" else "right")
     for row in report["types"]:
         types.add_row(row["node"], *("" if row[n] is None else str(row[n]) for n in names))
-    return [types, sources, curve]
+    return [types, sources, parts, curve]
 
 
 def localizer_table(report: dict[str, Any]) -> Table:

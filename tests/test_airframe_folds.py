@@ -52,7 +52,13 @@ def test_no_head_trains_on_a_group_that_it_answers():
     real = np.array([s.kind != "render" for s in samples])
     fits = module._planned(samples, real, 4, seed=0)
     groups = np.array([s.group for s in samples])
-    assert len(fits) == 4 * len(module.SHARES) + 1  # `small` has too few to be left out
+    # Four folds at each share and without each of four parts; `small` has too few to be left out.
+    assert len(fits) == 4 * len(module.SHARES) + 4 * 4 + 1
+    bare = [f for f in fits if f.name == "no synthetic views"]
+    assert len(bare) == 4
+    assert not any(f.train[~real].any() for f in bare)
+    losses = {f.name: f.loss for f in fits if f.loss}
+    assert losses == module.LOSSES
     for fit in fits:
         assert fit.held.any()
         assert not (fit.train & fit.held).any()
@@ -100,6 +106,12 @@ def test_every_picture_outside_the_test_split_is_answered_once(report):
     assert [row["share"] for row in said["curve"]] == list(module.SHARES)
     assert {row["drawn"]["n"] for row in said["curve"]} == {len(held)}
     assert sum(row["real"] for row in said["types"]) == len(held)
+    assert said["ablations"][0]["drawn"] == said["curve"][-1]["drawn"]
+    assert [row["recipe"] for row in said["ablations"][1:]] == [
+        "no synthetic views",
+        "no pictures of nothing",
+        *module.LOSSES,
+    ]
     assert all(0 <= row["family_right"] <= row["real"] for row in said["types"])
 
 

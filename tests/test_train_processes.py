@@ -122,7 +122,7 @@ def runs(settings):
     ended = {}
     try:
         for devices, process in under_way.items():
-            out, said = process.communicate(timeout=300)
+            out, said = process.communicate(timeout=900)
             assert process.returncode == 0, said
             ended[devices] = settings / str(devices), out, said
     finally:
