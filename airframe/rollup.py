@@ -67,8 +67,10 @@ class RollUp:
         At it, on each kind by itself, one more wrong answer would still leave `confidence` of the
         answers right: W + 1 <= (1 - confidence)(A + 1), the estimate of false discoveries of Storey
         (2002) with the one added that finite samples ask for. That bounds the share of all
-        exchangeable pictures that get a wrong answer by 1 - `confidence` exactly (conformal risk
-        control, Angelopoulos et al. 2024: the share W / n can only fall as the threshold rises).
+        exchangeable pictures that get a wrong answer by 1 - `confidence`, exactly where that is a
+        half or more (conformal risk control, Angelopoulos et al. 2024: the share W / n can then
+        only fall as the threshold rises, for above a half what is answered at one rank lies within
+        what is answered at the next).
         That of the answers given so many are right is an estimate, which a hundredth or three are
         missing to where there are few pictures and masses are far too high. Infinite where a kind
         has too few pictures to promise it at any threshold: then nothing is answered.

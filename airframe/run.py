@@ -71,10 +71,11 @@ def train_run(config: Config, console: Console, *, resume: bool = False) -> Path
     run.mkdir(parents=True, exist_ok=True)
     (run / "config.yaml").write_text(dump_config(config), "utf-8")
     write_splits([*corpus.samples, *corpus.outside], run / "splits.csv")
+    members = _members(config, corpus)
     corpus, localizer = boxed_corpus(corpus, config, console)
     classifier = fit(corpus, config, run, resume=resume)
     round_weights(classifier)
-    networks, looks, backbones = _all_looks(classifier, corpus, config)
+    networks, looks, backbones = _all_looks(classifier, config, members)
     looking = Looking(Ensemble(networks, looks).eval(), localizer)
     calibration, evaluated = _calibrate(looking, corpus, config, run)
     figures = evaluate(evaluated)
@@ -150,25 +151,31 @@ def _localizer(config: Config) -> Localizer | None:
     return load_localizer(folder, device)
 
 
-def _all_looks(
-    classifier: Classifier, corpus: Corpus, config: Config
-) -> tuple[list[Classifier], tuple[Look, ...], tuple[str, ...]]:
-    """The trained network and those of `model.members`, their looks and their backbones.
+def _members(config: Config, corpus: Corpus) -> list[tuple[Checkpoint, Ensemble]]:
+    """The checkpoints that answer beside the trained network.
 
-    Raises ConfigError for a member with other types.
+    Raises CheckpointError, and ConfigError for one that answers other types.
     """
+    members = [load_checkpoint(folder) for folder in config.classifier.members]
+    for folder, (member, _) in zip(config.classifier.members, members, strict=True):
+        if member.classes != corpus.classes:
+            raise ConfigError(f"model.members: {folder} answers other types than this run's")
+    return members
+
+
+def _all_looks(
+    classifier: Classifier, config: Config, members: Sequence[tuple[Checkpoint, Ensemble]]
+) -> tuple[list[Classifier], tuple[Look, ...], tuple[str, ...]]:
+    """The trained network and those of `members`, their looks and their backbones."""
     model, trained = config.classifier, input_spec(config)
     networks, backbones, looks = [classifier], [model.backbone], []
     for look in model.looks:
         height, width = look.height or trained.height, look.width or trained.width
         spec = replace(trained, height=height, width=width)
         looks.append(Look(0, look.view, spec, look.mirrored))
-    for folder in model.members:
-        member, ensemble = load_checkpoint(folder)
-        if member.classes != corpus.classes:
-            raise ConfigError(f"model.members: {folder} answers other types than this run's")
+    for member, ensemble in members:
         looks += [replace(look, network=look.network + len(networks)) for look in member.looks]
-        networks += list(ensemble.networks)
+        networks += ensemble.networks
         backbones += member.backbones
     return networks, tuple(looks), tuple(backbones)
 

@@ -91,6 +91,34 @@ def test_the_checkpoint_is_calibrated_on_its_own_logits(run):
     assert checkpoint.provenance["samples"]["calibration/drawn"] == len(paths)
 
 
+def test_weights_are_calibrated_without_training_beside_a_member_and_mirrored(run, tmp_path):
+    again = (
+        f"run={tmp_path / 'again'}",
+        "train.epochs=0",
+        f"model.weights={run / 'checkpoint'}",
+        f"model.members=[{run / 'checkpoint'}]",
+        "model.looks=[{view: frame, mirrored: true}]",
+    )
+    untrained = [setting for setting in TINY if not setting.startswith("train.")]
+    silent = "train.probe_samples=0"
+    result = invoke(train, "--config", SMOKE, *settings(*untrained, silent, *again))
+    assert result.exit_code == 0, result.output
+    checkpoint, ensemble = load_checkpoint(tmp_path / "again" / "checkpoint")
+    looks = [(look.network, look.view, look.mirrored) for look in checkpoint.looks]
+    assert looks == [(0, "frame", True), (1, "box", False)]
+    assert checkpoint.backbones == ("efficientnet_b4",) * 2
+    first, second = (network.state_dict() for network in ensemble.networks)
+    assert all(first[name].equal(value) for name, value in second.items())
+
+
+def test_a_member_of_other_types_is_refused_before_any_training(tiny_checkpoint, tmp_path):
+    member = (f"run={tmp_path / 'new'}", f"model.members=[{tiny_checkpoint}]")
+    result = invoke(train, "--config", SMOKE, *settings(*TINY, *member))
+    assert result.exit_code == 2
+    assert "answers other types" in result.output
+    assert not (tmp_path / "new" / "metrics.csv").exists()
+
+
 def test_what_was_trained_answers_and_is_measured(run, tmp_path):
     pictures = sorted((run / "drawn").rglob("*.jpg"))[:3]
     result = invoke(infer, *pictures, "--checkpoint", run / "checkpoint", "--output", "-")
