@@ -43,6 +43,19 @@ def hierarchical_loss(
     return loss.mean()
 
 
+def mixed_loss(
+    logits: Tensor, allowed: Tensor, family_of: Tensor, share: float, config: TrainConfig
+) -> Tensor:
+    """The loss of a batch of which each picture is `share` itself and the rest its counterpart in
+    the reversed batch: that of both labels, in the same shares (mixup, Zhang et al. 2018)."""
+    own = hierarchical_loss(logits, allowed, family_of, config)
+    if share == 1:
+        return own
+    return share * own + (1 - share) * hierarchical_loss(
+        logits, allowed.flip(0), family_of, config
+    )
+
+
 def learning_rate_scale(step: int, steps: int, warmup: float) -> float:
     """The share of the peak rate at `step` of `steps`: a linear rise over the first `warmup` of
     them, then half a cosine down to 0 (Loshchilov & Hutter 2017). A run that is resumed with more

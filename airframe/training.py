@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, WeightedRandomSampler
 
 from airframe.config import Config, ConfigError, ModelConfig, TrainConfig
 from airframe.corpus import Corpus, allowed_matrix, ancestor_index, sampling_weights
-from airframe.objective import hierarchical_loss, learning_rate_scale, selection_metrics
+from airframe.objective import learning_rate_scale, mixed_loss, selection_metrics
 from airframe.probe import start_head
 from airframe.processes import ALONE, Process, alone_again, hardware, prepared, quiet
 from data.dataset import EvalDataset, Item, TrainDataset
@@ -96,8 +96,12 @@ class Trainee(pl.LightningModule):
             image = nn.functional.interpolate(
                 image, scale_factor=_SMALL, mode="bilinear", antialias=True
             )
+        train, share = self.config.train, 1.0
+        if train.mixup:
+            share = torch.distributions.Beta(train.mixup, train.mixup).sample().item()
+            image = share * image + (1 - share) * image.flip(0)
         output = self.classifier(image.contiguous(memory_format=torch.channels_last))
-        loss = hierarchical_loss(output.logits, batch.allowed, self.family_of, self.config.train)
+        loss = mixed_loss(output.logits, batch.allowed, self.family_of, share, train)
         self.log("train/loss", loss, on_step=False, on_epoch=True, prog_bar=True, sync_dist=True)
         return loss
 

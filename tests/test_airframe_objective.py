@@ -7,7 +7,12 @@ import pytest
 import torch
 
 from airframe.config import TrainConfig
-from airframe.objective import hierarchical_loss, learning_rate_scale, selection_metrics
+from airframe.objective import (
+    hierarchical_loss,
+    learning_rate_scale,
+    mixed_loss,
+    selection_metrics,
+)
 
 # Three classes: the first two are one family, the third another.
 FAMILY_OF = torch.tensor([0, 0, 1])
@@ -118,3 +123,13 @@ def test_the_rate_rises_then_falls_to_nothing():
     assert rates[100] == pytest.approx(0.0)
     assert rates[10:] == sorted(rates[10:], reverse=True)
     assert learning_rate_scale(150, 100, 0.1) == pytest.approx(0.0)
+
+
+def test_a_mixed_batch_pays_for_both_labels_in_the_shares_of_the_mixture():
+    logits = torch.tensor([[0.5, 0.2, 0.3], [0.1, 0.1, 0.8]]).log()
+    allowed = torch.tensor([FIRST, [0, 0, 1]], dtype=torch.bool)
+    config = TrainConfig(label_smoothing=0.0, family_weight=0.0)
+    loss = mixed_loss(logits, allowed, FAMILY_OF, 0.75, config).item()
+    own = -(math.log(0.5) + math.log(0.8)) / 2
+    other = -(math.log(0.3) + math.log(0.1)) / 2
+    assert loss == pytest.approx(0.75 * own + 0.25 * other)
