@@ -84,9 +84,10 @@ def main(
 ) -> None:
     """Accuracy, calibration, sets and answers by kind of picture, with 95 % intervals."""
     # Imported late: a wrong option should be told at once, not after torch has loaded.
-    from airframe.assess import AssessError, Task, task_of_run
+    from airframe.assess import Task, task_of_run
     from airframe.config import ConfigError, load_config
     from airframe.predictor import checkpoint_folder
+    from airframe.seen import AssessError
     from data.manifest import ManifestError
     from data.splits import SplitError
     from data.taxonomy import TaxonomyError
@@ -162,8 +163,9 @@ def _stills(task: Task, coverage: float | None, batch_size: int, device: str) ->
 
 
 def _looks(task: Task, batch_size: int, device: str) -> Measured:
-    from airframe.assess import LOOKS, assess
+    from airframe.assess import assess
     from airframe.report import looks_table
+    from airframe.seen import LOOKS
 
     reports = [
         assess(
