@@ -15,7 +15,7 @@ from airframe.calibration import Bools, Floats, Reals
 from airframe.corpus import ancestor_index
 from airframe.decision import Calibration, judge
 from airframe.foreign import unknown_scores
-from airframe.metrics import Estimate, bootstrap
+from airframe.metrics import bootstrap
 from data.manifest import Sample
 from data.taxonomy import Taxonomy
 
@@ -150,7 +150,7 @@ def _type_figures(part: Evaluated) -> dict[str, Any]:
     right = predicted == labels
 
     def of(statistic: Callable[[NDArray[np.int64]], float]) -> dict[str, Any]:
-        return _json(bootstrap(statistic, part.groups))
+        return bootstrap(statistic, part.groups).to_dict()
 
     return {
         "type_top1": share_with_interval(right, part.groups),
@@ -203,16 +203,11 @@ def _in_top(scores: Floats, right: Bools, k: int) -> Bools:
 
 def share_with_interval(values: Bools, groups: NDArray[np.str_]) -> dict[str, Any]:
     """The share of True in `values` (N,) with n and a 95 % interval over `groups` (N,)."""
-    return _json(bootstrap(lambda i: float(values[i].mean()), groups))
+    return bootstrap(lambda i: float(values[i].mean()), groups).to_dict()
 
 
 def _ece(confidence: Floats, right: Bools, groups: NDArray[np.str_]) -> dict[str, Any]:
     """ECE, and what a perfectly calibrated model would show by chance with these confidences."""
     estimate = bootstrap(lambda i: metrics.ece(confidence[i], right[i], ECE_BINS), groups)
     floor, upper = metrics.ece_if_calibrated(confidence, ECE_BINS, "width")
-    return _json(estimate) | {"if_calibrated": floor, "if_calibrated_upper95": upper}
-
-
-def _json(estimate: Estimate) -> dict[str, Any]:
-    low, high = (None if math.isnan(v) else v for v in (estimate.low, estimate.high))
-    return {"value": estimate.value, "low": low, "high": high, "n": estimate.n}
+    return estimate.to_dict() | {"if_calibrated": floor, "if_calibrated_upper95": upper}

@@ -151,6 +151,11 @@ class Estimate:
     high: float
     n: int
 
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON: a bound that cannot be given is null."""
+        low, high = (None if math.isnan(bound) else bound for bound in (self.low, self.high))
+        return {"value": self.value, "low": low, "high": high, "n": self.n}
+
 
 def bootstrap(
     statistic: Callable[[Indices], float], groups: NDArray[Any], rounds: int = 1000, seed: int = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.figure import Figure
 from sklearn.metrics import confusion_matrix
 
 from airframe import metrics
@@ -72,6 +74,32 @@ def plot_confusion(evaluated: Evaluated, target: Path, title: str) -> None:
     axis.set_yticks(range(len(present)), labels, fontsize=6)
     axis.set(xlabel="answered", ylabel="true", title=title)
     _save(figure, target)
+
+
+def risk_coverage_figure(curves: Mapping[str, Any]) -> Figure:
+    """Hierarchical risk against coverage, a panel a kind: `compare_answers(...)["curves"]`.
+
+    The figure belongs to no window: `figure.savefig(file, format="svg")` puts it into a page.
+    """
+    figure = Figure(figsize=(4.2 * len(curves), 4), layout="constrained")
+    panels = figure.subplots(1, len(curves), squeeze=False, sharey=True)[0]
+    for axis, (kind, ways) in zip(panels, curves.items(), strict=True):
+        for name, curve in ways.items():
+            label = f"{name.replace('_', '-')}: area {curve['area']['value']:.3f}"
+            axis.plot(curve["coverage"], curve["risk"], label=label, **_WAYS.get(name, {}))
+        count = next(iter(ways.values()))["area"]["n"]
+        axis.set(xlabel="information kept", title=f"{kind} (n={count})", xlim=(0, 1))
+        axis.set_ylim(bottom=0)
+        axis.legend(loc="upper left", fontsize=8)
+    panels[0].set_ylabel("share answered wrongly")
+    return figure
+
+
+_WAYS = {
+    "roll_up": {"color": "#0b6e4f", "linewidth": 2},
+    "climbing": {"color": "#5a7d9a", "linestyle": "--"},
+    "flat": {"color": "#8c2d19", "linestyle": ":", "linewidth": 2},
+}
 
 
 def _save(figure: Any, target: Path) -> None:

@@ -10,7 +10,8 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.stats import rankdata
-from sklearn.metrics import accuracy_score, brier_score_loss, f1_score, log_loss, roc_auc_score
+from sklearn.metrics import accuracy_score, auc, brier_score_loss, f1_score, log_loss, roc_auc_score
+from torch_uncertainty.metrics.classification import AUGRC, AURC
 from torchmetrics.classification import MulticlassCalibrationError
 
 from airframe.metrics import (
@@ -221,6 +222,27 @@ def test_ties_are_the_mean_over_every_order():
         areas.append(np.mean(np.cumsum(wrong) / np.arange(1, 7)))
     assert np.ptp(areas) > 0.1
     assert aurc(confidence, correct) == pytest.approx(np.mean(areas), abs=1e-12)
+
+
+@SOME
+@given(SEEDS, st.integers(3, 200))
+def test_both_areas_match_torch_uncertainty(seed, n):
+    """It integrates from 1/N on and divides by what is left; the curve is the same."""
+    probs, labels = drawn(seed, n)
+    confidence, right = probs.max(axis=1), probs.argmax(axis=1) == labels
+    answered, risk = risk_coverage(confidence, right)
+    span = 1 - 1 / n
+    theirs = {}
+    for metric in (AURC(), AUGRC()):
+        metric.update(torch.tensor(probs), torch.tensor(labels))
+        theirs[type(metric)] = float(metric.compute())
+    assert theirs[AURC] == pytest.approx(auc(answered, risk) / span, abs=1e-6)
+    assert theirs[AUGRC] == pytest.approx(auc(answered, risk * answered) / span, abs=1e-6)
+    # a mean of risks counts both ends whole, trapezoids half
+    ends = (risk[0] + risk[-1]) / (2 * n)
+    assert aurc(confidence, right) == pytest.approx(theirs[AURC] * span + ends, abs=1e-6)
+    start = risk[0] / (2 * n**2)
+    assert augrc(confidence, right) == pytest.approx(theirs[AUGRC] * span + start, abs=1e-6)
 
 
 @SOME
