@@ -160,6 +160,11 @@ def by_size(evaluated: Evaluated, sizes: Floats) -> dict[str, Any]:
     return report
 
 
+def size_step(size: float) -> str:
+    """The step of SIZE_STEPS that a size in pixels falls in; "" where it is not known (NaN)."""
+    return next((name for name, (low, high) in SIZE_STEPS.items() if low <= size < high), "")
+
+
 # Root of the box's area in pixels of the picture as it was given.
 SIZE_STEPS = {
     "under 96 px": (0.0, 96.0),

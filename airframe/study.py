@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from airframe import foreign_scores
-from airframe.assess import Task, samples_of
+from airframe.answer_comparisons import compare_answers
+from airframe.assess import Task, samples_of, size_step
 from airframe.calibration import Bools, Floats, softmax
+from airframe.comparisons import Labelled, compare_sets
 from airframe.corpus import allowed_matrix, ancestor_index
 from airframe.doubt import entropy, split_doubt
 from airframe.foreign_scores import Head, Known, auroc, fpr95
@@ -39,6 +41,23 @@ class Collected:
     test: Seen
     train: Seen
     foreign: dict[str, Seen]
+
+
+def study(task: Task, batch_size: int, device: str, progress: Progress) -> dict[str, Any]:
+    """`measure` of a checkpoint on the splits of a manifest; `task.split` is not asked.
+
+    Raises as `airframe.assess.assess`, and AssessError where the manifest has no splits.
+    """
+    predictor = Predictor(task.checkpoint, device)
+    layer = predictor.ensemble.networks[predictor.checkpoint.looks[0].network].head
+    head = Head(
+        layer.weight.detach().cpu().double().numpy(), layer.bias.detach().cpu().double().numpy()
+    )
+    collected = collect(task, predictor, batch_size, progress)
+    return {
+        "checkpoint": {"name": predictor.checkpoint.name, "sha256": predictor.checkpoint.sha256},
+        **measure(collected, predictor, head),
+    }
 
 
 def collect(task: Task, predictor: Predictor, batch_size: int, progress: Progress) -> Collected:
@@ -139,7 +158,40 @@ def measure(collected: Collected, predictor: Predictor, head: Head) -> dict[str,
                 for kind in known
             },
         }
-    return {"unknown_scores": scores, "doubt": _doubts(collected, predictor)}
+    return {
+        "unknown_scores": scores,
+        "doubt": _doubts(collected, predictor),
+        **compared(collected, predictor),
+    }
+
+
+def compared(collected: Collected, predictor: Predictor) -> dict[str, Any]:
+    """Other ways to make sets and to answer, on the same logits."""
+    calibration, tuning, test = (
+        _labelled(seen, predictor)
+        for seen in (collected.calibration, collected.val, collected.test)
+    )
+    taxonomy, classes = predictor.checkpoint.taxonomy, predictor.classes
+    fitted = predictor.calibration
+    return {
+        "sets": compare_sets(
+            calibration, tuning, test, taxonomy, classes, fitted.temperature, fitted.coverage
+        ),
+        "answers": compare_answers(calibration, test, taxonomy, classes, fitted.temperature),
+    }
+
+
+def _labelled(seen: Seen, predictor: Predictor) -> Labelled:
+    known = seen.rows(np.array([bool(s.node) for s in seen.samples]))
+    samples = known.samples
+    return Labelled(
+        known.outputs.logits,
+        allowed_matrix(samples, predictor.checkpoint.taxonomy, predictor.classes),
+        np.array([s.kind for s in samples]),
+        np.array([s.group for s in samples]),
+        np.array([size_step(size) for size in known.sizes.tolist()]),
+        np.isnan(known.faint),
+    )
 
 
 def _parts(seen: Seen) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
