@@ -133,6 +133,4 @@ def _svg(type_name: str, view: str, shapes: list[list[np.ndarray]]) -> str:
 
 
 def _path(loops: list[np.ndarray]) -> str:
-    return "".join(
-        "M" + "L".join(f"{x:.0f} {y:.0f}" for x, y in loop) + "Z" for loop in loops
-    )
+    return "".join("M" + "L".join(f"{x:.0f} {y:.0f}" for x, y in loop) + "Z" for loop in loops)

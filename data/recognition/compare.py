@@ -51,9 +51,7 @@ class SideBySide:
     apart_unknown: tuple[tuple[str, str], ...]
 
 
-def look_alikes(
-    type_name: str, cards: Mapping[str, Card] | None = None
-) -> tuple[Separation, ...]:
+def look_alikes(type_name: str, cards: Mapping[str, Card] | None = None) -> tuple[Separation, ...]:
     """Every type that this one is taken for, with this one as `first`.
 
     A pair is told on one card and seen from both: first the type's own pairs, then those that
@@ -110,9 +108,7 @@ def _separation(card: Card, at: int) -> Separation:
 
 
 def _turned(pair: Separation) -> Separation:
-    return Separation(
-        pair.second, pair.first, pair.second_shows, pair.first_shows, pair.source
-    )
+    return Separation(pair.second, pair.first, pair.second_shows, pair.first_shows, pair.source)
 
 
 def _measured(card: Card, name: str) -> Measured | None:
