@@ -1,4 +1,4 @@
-"""Three-view silhouettes of the drawn airframes as small SVG, at one scale, in the text's colour."""
+"""Three-view silhouettes of the drawn airframes: small SVG, one scale, the text's colour."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def silhouettes(type_name: str) -> Silhouette | None:
 
 
 def _outline(corners: np.ndarray, view: str) -> list[np.ndarray]:
-    """Closed outlines of triangles (F, 3, 3) in metres, seen in a view: each (P, 2), centimetres."""
+    """Closed outlines (P, 2) in centimetres of triangles (F, 3, 3) in metres, seen in a view."""
     (right, right_sign), (down, down_sign) = _VIEWS[view]
     flat = np.stack([corners[..., right] * right_sign, corners[..., down] * down_sign], axis=-1)
     low = flat.min(axis=(0, 1))

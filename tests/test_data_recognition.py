@@ -1,4 +1,4 @@
-"""Recognition cards: every shipped card holds together, and what is no card is refused in one line."""
+"""Recognition cards: every shipped one holds together; what is none is refused in one line."""
 
 import copy
 

@@ -1,4 +1,4 @@
-"""Recognition cards, one YAML a type: names, cues, dimensions and look-alikes, each fact sourced."""
+"""Recognition cards, one YAML a type: cues, dimensions and look-alikes, every fact sourced."""
 
 from data.recognition.card import UNREFERENCED, WEFT, Card, Fact, Source
 from data.recognition.compare import Separation, SideBySide, look_alikes, side_by_side

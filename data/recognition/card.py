@@ -1,4 +1,4 @@
-"""One recognition card: what a person looks for on one airframe type, every fact with its source."""
+"""One recognition card: what to look for on one airframe type, every fact with its source."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import NamedTuple
 
-from data.recognition.card import WEFT, Card, Fact, Source
+from data.recognition.card import WEFT, Card, Fact, LookAlike, Source
 from data.recognition.deck import load_cards
 
 MOST = 3
@@ -58,11 +58,12 @@ def look_alikes(type_name: str, cards: Mapping[str, Card] | None = None) -> tupl
     other cards tell, in the order of `cards`. Empty where no card names the type.
     """
     cards = load_cards() if cards is None else cards
-    own = [_separation(cards[type_name], at) for at in range(_pairs(cards, type_name))]
+    card = cards.get(type_name)
+    own = [_separation(card, pair) for pair in card.look_alikes] if card else []
     told = [
-        _turned(_separation(card, at))
-        for card in cards.values()
-        for at, pair in enumerate(card.look_alikes)
+        _turned(_separation(other, pair))
+        for other in cards.values()
+        for pair in other.look_alikes
         if pair.type == type_name
     ]
     return (*own, *told)
@@ -98,12 +99,7 @@ def side_by_side(types: Sequence[str], cards: Mapping[str, Card] | None = None) 
     )
 
 
-def _pairs(cards: Mapping[str, Card], type_name: str) -> int:
-    return len(cards[type_name].look_alikes) if type_name in cards else 0
-
-
-def _separation(card: Card, at: int) -> Separation:
-    pair = card.look_alikes[at]
+def _separation(card: Card, pair: LookAlike) -> Separation:
     return Separation(card.type, pair.type, pair.here, pair.there, card.source(pair.source))
 
 
