@@ -162,6 +162,7 @@ def records_table(records: list[dict[str, Any]]) -> Table:
     if asked:
         when = f", {asked['date']}" if asked["date"] else ""
         table.add_column(f"operator ({asked['theatre']}{when})", overflow="fold", ratio=5)
+        table.show_lines = True  # sentences fold
     for record in records:
         operator = [Text(_operator(record))] if asked else []
         table.add_row(
