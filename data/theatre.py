@@ -171,6 +171,8 @@ def _path(named: str) -> Path:
 def _problems(file: _File, taxonomy: Taxonomy) -> Iterator[str]:
     if file.first > file.last:
         yield f"from {file.first} is after to {file.last}"
+    if len(set(file.forces.values())) < len(file.forces):
+        yield "forces: two have the same name"
     for name, part in file.types.items():
         at = f"types.{name}"
         if f"type:{name}" not in taxonomy:

@@ -85,6 +85,7 @@ def test_a_file_of_ones_own(read):
         ("      south:", "      west:", "'west' is none of the file's forces"),
         ("[{status: none}]", "[]", "types.Mirage-F1.statements.south: "),
         (", south: Southern Air Force", "", "forces: "),
+        ("Southern Air Force", "Northern Air Force", "forces: two have the same name"),
         ("to: 1991-02-28", "from: 1991-01-17", "'from' stands twice in one mapping"),
         (GOOD, "- a list", "(top): "),
         (GOOD, "a: [", "cannot be read as YAML"),
