@@ -3,7 +3,7 @@
 `entropy` is in bits over the types, `mutual_information` that between the answer and the look, null
 where there is one look; `unknown_score` is minus the largest logit, `unknown_p_value` the share of
 known aircraft that look so foreign. What this version does not measure (quality) and was not asked
-(operators) is null.
+(operators without a theatre) is null.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy as np
 
 import airframe
 from airframe.looking import Sighting
+from airframe.operators import operators_of
 from airframe.predictor import Prediction, Predictor, Settings, describe
 from data.images import Still, StillError
 
@@ -51,7 +52,7 @@ def answer_record(
             "probability": _rounded(verdict.probability),
         }
     types = list(prediction.prediction_set)
-    return {
+    record: dict[str, Any] = {
         "schema": SCHEMA,
         "source": {
             "path": still.path,
@@ -82,6 +83,9 @@ def answer_record(
         **_common(predictor, settings),
         "failure": None,
     }
+    if settings.theatre is not None:
+        record["operators"] = operators_of(record, settings.theatre, settings.day)
+    return record
 
 
 def empty_record(
@@ -179,7 +183,16 @@ def _shape() -> dict[str, tuple[str, ...] | None]:
         "box": None,
         "located": ("by", "score"),
         "track": ("id", "frames", "effective_frames", "first_s", "last_s", "carried_by"),
-        "operators": ("theatre", "consistent_with", "decisive", "note", "sources"),
+        "operators": (
+            "theatre",
+            "theatre_sha256",
+            "date",
+            "consistent_with",
+            "decisive",
+            "says",
+            "note",
+            "sources",
+        ),
         "reason": None,
         "model": ("name", "version", "sha256", "engine"),
         "run": ("settings_sha256", "created_utc", "versions"),
