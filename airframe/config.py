@@ -138,14 +138,16 @@ class CalibrationConfig(_Section):
 
     `false_alarm` is the share of frames without aircraft, and without a box, that may still be
     answered as one, `false_unknown` the share of known aircraft that may be called unknown for
-    looking foreign. `track_frames` is the length of the simulated clips that pooling over frames
-    is fitted on, one for each of at most `tracks` calibration pictures; 0 for none.
+    looking foreign. Types with fewer than `least_pictures` training photographs, views apart, are
+    answered as their family. `track_frames` is the length of the simulated clips that pooling over
+    frames is fitted on, one for each of at most `tracks` calibration pictures; 0 for none.
     """
 
     coverage: Annotated[float, Field(gt=0, lt=1)] = 0.9
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.7
     false_alarm: Annotated[float, Field(gt=0, lt=1)] = 0.05
     false_unknown: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    least_pictures: Annotated[int, Field(ge=0)] = 0
     track_frames: Annotated[int, Field(ge=0)] = 0
     tracks: Positive = 200
 

@@ -20,6 +20,7 @@ from data.manifest import Sample
 from data.taxonomy import Taxonomy
 
 ECE_BINS = 10
+MISTAKES = 20  # told one by one
 
 
 @dataclass(frozen=True)
@@ -117,12 +118,25 @@ def evaluate(evaluated: Evaluated) -> dict[str, Any]:
     if len(report["kinds"]) > 1:
         report["kinds"]["all"] = _figures(known)
     report["types"] = _type_rows(known)
+    report["mistakes"] = _mistakes(known)
     rest = evaluated.rows(~labelled)
     for kind in sorted(set(rest.kinds.tolist())):
         mine = rest.rows(rest.kinds == kind)
         answered = np.array([v is not None for v in mine.verdicts])
         report["background"][kind] = {"answered": share_with_interval(answered, mine.groups)}
     return report
+
+
+def _mistakes(known: Evaluated) -> list[dict[str, Any]]:
+    """The pictures that were answered wrongly, the surest first."""
+    rows = []
+    for i, (sample, verdict) in enumerate(zip(known.samples, known.verdicts, strict=True)):
+        if verdict is not None and not _holds(known, i):
+            members = list(known.taxonomy.members(verdict, known.classes))
+            probability = round(float(known.probs[i, members].sum()), 4)
+            row = {"picture": sample.key, "kind": sample.kind, "label": sample.node}
+            rows.append(row | {"answer": verdict, "probability": probability})
+    return sorted(rows, key=lambda row: -row["probability"])[:MISTAKES]
 
 
 def _figures(part: Evaluated) -> dict[str, Any]:
@@ -152,12 +166,18 @@ def _type_figures(part: Evaluated) -> dict[str, Any]:
     def of(statistic: Callable[[NDArray[np.int64]], float]) -> dict[str, Any]:
         return bootstrap(statistic, part.groups).to_dict()
 
+    mean, share, count = metrics.reliability_bins(confidence, right, ECE_BINS, "width")
     return {
         "type_top1": share_with_interval(right, part.groups),
         "type_top3": share_with_interval(_in_top(probs, part.allowed, 3), part.groups),
         "macro_f1": of(lambda i: metrics.macro_f1(predicted[i], labels[i], len(part.classes))),
         "nll": of(lambda i: metrics.nll(probs[i], labels[i])),
         "type_ece": _ece(confidence, right, part.groups),
+        "reliability": {
+            "stated": mean.round(4).tolist(),
+            "right": share.round(4).tolist(),
+            "n": count.tolist(),
+        },
         "aurc": of(lambda i: metrics.aurc(confidence[i], right[i])),
         "augrc": of(lambda i: metrics.augrc(confidence[i], right[i])),
         "coverage": of(lambda i: metrics.set_coverage(part.sets[i], labels[i])),

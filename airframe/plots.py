@@ -15,8 +15,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from sklearn.metrics import confusion_matrix
 
-from airframe import metrics
-from airframe.evaluation import ECE_BINS, Evaluated
+from airframe.evaluation import Evaluated
 
 
 def plot_curves(metrics_csv: Path, target: Path) -> None:
@@ -35,23 +34,25 @@ def plot_curves(metrics_csv: Path, target: Path) -> None:
     _save(figure, target)
 
 
-def plot_reliability(evaluated: Evaluated, target: Path, title: str) -> None:
-    """Accuracy against confidence of the likeliest type, one line a kind of picture."""
-    typed = evaluated.typed()
-    figure, axis = plt.subplots(figsize=(5, 5))
+def plot_reliability(evaluated: dict[str, Any], target: Path) -> None:
+    """The reliability of `airframe.evaluation.evaluate`'s kinds, as a file."""
+    kinds = {k: f["reliability"] for k, f in evaluated["kinds"].items() if "reliability" in f}
+    if kinds:
+        reliability_figure(kinds).savefig(target, dpi=120)
+
+
+def reliability_figure(kinds: Mapping[str, Any]) -> Figure:
+    """The share right against the stated probability of the likeliest type, a line a kind; a dot's
+    area goes with its pictures."""
+    figure = Figure(figsize=(5, 5), layout="constrained")
+    axis = figure.subplots()
     axis.plot([0, 1], [0, 1], color="grey", linestyle="--", label="perfect")
-    for kind in sorted(set(typed.kinds.tolist())):
-        part = typed.rows(typed.kinds == kind)
-        right = part.allowed[np.arange(len(part.probs)), part.probs.argmax(axis=1)]
-        mean, accuracy, count = metrics.reliability_bins(
-            part.probs.max(axis=1), right, ECE_BINS, "width"
-        )
-        axis.plot(mean, accuracy, marker="o", label=f"{kind} (n={int(count.sum())})")
-    axis.set(
-        xlabel="stated probability", ylabel="share right", title=title, xlim=(0, 1), ylim=(0, 1)
-    )
+    for kind, bins in kinds.items():
+        [line] = axis.plot(bins["stated"], bins["right"], label=f"{kind} (n={sum(bins['n'])})")
+        axis.scatter(bins["stated"], bins["right"], bins["n"], color=line.get_color(), alpha=0.6)
+    axis.set(xlabel="stated probability", ylabel="share right", xlim=(0, 1), ylim=(0, 1))
     axis.legend()
-    _save(figure, target)
+    return figure
 
 
 def plot_confusion(evaluated: Evaluated, target: Path, title: str) -> None:

@@ -13,13 +13,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from airframe.calibration import Floats, Reals
+from airframe.calibration import Bools, Floats, Reals
 from airframe.decision import Calibration, Verdict, judge
+from airframe.doubt import entropy, split_doubt
 from airframe.foreign import unknown_scores
 from airframe.looking import Sighting, checked_box, sightings
 from data.images import Still
 from models.card import CheckpointError
 from models.checkpoint import LOCALIZER, Checkpoint, load_checkpoint
+from models.ensemble import together
 from models.localizer import Localizer, load_localizer
 
 RELEASES = Path(__file__).parent.parent / "models" / "release"
@@ -55,7 +57,8 @@ class Settings:
 class Prediction:
     """The answer for one aircraft: `probs` (C,) calibrated, the set (names), verdict and doubt.
 
-    `sighting` is where it was looked for. `entropy` in bits; `unknown_score` is minus the largest
+    `sighting` is where it was looked for. `entropy` in bits; `mutual_information` that between the
+    answer and the look, in bits, None where there is one look; `unknown_score` is minus the largest
     logit: higher is more foreign; `unknown_p_value` the share of known aircraft that look so.
     """
 
@@ -65,8 +68,42 @@ class Prediction:
     coverage: float
     verdict: Verdict
     entropy: float
+    mutual_information: float | None
     unknown_score: float
     unknown_p_value: float | None
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What the network says of N aircraft: logits (N, L, C) of its L looks and features (N, D) of
+    the first, in float32."""
+
+    looks: NDArray[np.float32]
+    features: NDArray[np.float32]
+
+    @property
+    def logits(self) -> NDArray[np.float32]:
+        """Those of all looks together, (N, C)."""
+        one: NDArray[np.float32] = together(list(torch.from_numpy(self.looks).unbind(1))).numpy()
+        return one
+
+
+@dataclass(frozen=True)
+class Signs:
+    """What is seen of N aircraft beside their probabilities: unknown scores (N,) and mutual
+    information (N,), NaN where there is one look."""
+
+    unknown_scores: Floats
+    mutual_information: Floats
+
+    def __getitem__(self, rows: slice) -> Signs:
+        return Signs(self.unknown_scores[rows], self.mutual_information[rows])
+
+    @classmethod
+    def pooled(cls, frames: Sequence[Signs]) -> Signs:
+        """The mean over the frames of one aircraft: pooled logits are steeper than any frame's."""
+        rows = ([one.unknown_scores for one in frames], [one.mutual_information for one in frames])
+        return cls(*(np.concatenate(values).mean(keepdims=True) for values in rows))
 
 
 class Predictor:
@@ -107,10 +144,18 @@ class Predictor:
             return [Sighting(checked_box(box, still.width, still.height))]
         return sightings(still.rgb, self.localizer)
 
-    def outputs(self, views: Sequence[tuple[Still, Sighting]]) -> tuple[Reals, NDArray[np.float32]]:
-        """Logits (N, C) of all looks together and features (N, D) of the first, in float32."""
-        output = self.ensemble([(still.rgb, sighting.box) for still, sighting in views])
-        return output.logits.numpy(), output.features.numpy()
+    def outputs(self, views: Sequence[tuple[Still, Sighting]]) -> Outputs:
+        """What the network says of each place."""
+        alone = self.ensemble.apart([(still.rgb, sighting.box) for still, sighting in views])
+        looks = torch.stack([output.logits for output in alone], dim=1)
+        return Outputs(looks.numpy(), alone[0].features.numpy())
+
+    def signs(self, outputs: Outputs) -> Signs:
+        """What is seen beside the probabilities."""
+        information = np.full(len(outputs.looks), np.nan)
+        if outputs.looks.shape[1] > 1:
+            _, information = split_doubt(outputs.looks, self.calibration.temperature)
+        return Signs(unknown_scores(outputs.logits), information)
 
     def predict(
         self,
@@ -126,53 +171,53 @@ class Predictor:
         if not stills:
             return []
         seen = [self.look(still, box) for still in stills]
-        logits, _ = self.outputs(
-            [(f, s) for f, mine in zip(stills, seen, strict=True) for s in mine]
+        views = [(f, s) for f, mine in zip(stills, seen, strict=True) for s in mine]
+        outputs = self.outputs(views)
+        answers = iter(
+            self.judge_all(outputs.logits, self.signs(outputs), [s for _, s in views], settings)
         )
-        answers = iter(self.predict_logits(logits, [s for mine in seen for s in mine], settings))
         return [[next(answers) for _ in mine] for mine in seen]
 
-    def predict_logits(
+    def judge_all(
         self,
         logits: Reals,
+        signs: Signs,
         seen: Sequence[Sighting],
         settings: Settings | None = None,
-        given_scores: Reals | None = None,
     ) -> list[Prediction]:
-        """The same from logits (N, C) computed before: calibration and decision only.
-
-        `given_scores` (N,) are unknown scores, for rows that are pooled: their height says nothing.
-        """
+        """The same from logits (N, C) and signs computed before: calibration and decision only."""
         settings = settings or Settings()
         probs = self.calibration.probs(logits)
         sets = self.calibration.sets(probs, settings.coverage)
-        confidence = settings.confidence or self.calibration.confidence
-        taxonomy = self.checkpoint.taxonomy
-        scores = unknown_scores(logits) if given_scores is None else given_scores
-        predictions = []
-        for p, members, score, sighting in zip(probs, sets, scores.tolist(), seen, strict=True):
-            verdict = judge(
-                p,
-                score,
-                sighting.faint if sighting.missed else None,
-                taxonomy,
-                self.classes,
-                confidence,
-                self.calibration,
-            )
-            predictions.append(
-                Prediction(
-                    sighting=sighting,
-                    probs=p,
-                    prediction_set=tuple(self.classes[i] for i in np.argsort(-p) if members[i]),
-                    coverage=settings.coverage or self.calibration.coverage,
-                    verdict=verdict,
-                    entropy=float(-(p * np.log2(np.clip(p, 1e-12, 1))).sum()),
-                    unknown_score=score,
-                    unknown_p_value=self.calibration.known.p_value(score),
-                )
-            )
-        return predictions
+        return [
+            self._judged(p, members, signs[i : i + 1], sighting, settings)
+            for i, (p, members, sighting) in enumerate(zip(probs, sets, seen, strict=True))
+        ]
+
+    def _judged(
+        self, probs: Floats, members: Bools, signs: Signs, sighting: Sighting, settings: Settings
+    ) -> Prediction:
+        score, information = float(signs.unknown_scores[0]), float(signs.mutual_information[0])
+        verdict = judge(
+            probs,
+            score,
+            sighting.faint if sighting.missed else None,
+            self.checkpoint.taxonomy,
+            self.classes,
+            settings.confidence or self.calibration.confidence,
+            self.calibration,
+        )
+        return Prediction(
+            sighting=sighting,
+            probs=probs,
+            prediction_set=tuple(self.classes[i] for i in np.argsort(-probs) if members[i]),
+            coverage=settings.coverage or self.calibration.coverage,
+            verdict=verdict,
+            entropy=float(entropy(probs)),
+            mutual_information=None if np.isnan(information) else information,
+            unknown_score=score,
+            unknown_p_value=self.calibration.known.p_value(score),
+        )
 
     def fingerprint(self, settings: Settings) -> str:
         """SHA-256 of all that decides an answer besides the picture."""

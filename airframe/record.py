@@ -1,8 +1,9 @@
 """The record: the answer for one aircraft as JSON (schema airframe.record/1), or flat as CSV.
 
-`entropy` is in bits over the types; `unknown_score` is minus the largest logit, `unknown_p_value`
-the share of known aircraft that look so foreign. What this version does not measure (mutual
-information, quality) and was not asked (operators) is null.
+`entropy` is in bits over the types, `mutual_information` that between the answer and the look, null
+where there is one look; `unknown_score` is minus the largest logit, `unknown_p_value` the share of
+known aircraft that look so foreign. What this version does not measure (quality) and was not asked
+(operators) is null.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ def answer_record(
         "prediction_set": {"coverage": prediction.coverage, "types": types} if named else None,
         "uncertainty": {
             "entropy": _rounded(prediction.entropy),
-            "mutual_information": None,
+            "mutual_information": _rounded(prediction.mutual_information),
             "unknown_score": _rounded(prediction.unknown_score),
             "unknown_p_value": _rounded(prediction.unknown_p_value),
             "quality": None,

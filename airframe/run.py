@@ -98,7 +98,7 @@ def train_run(config: Config, console: Console, *, resume: bool = False) -> Path
     if (run / "metrics.csv").exists():  # not where nothing was trained
         plot_curves(run / "metrics.csv", run / "curves.png")
     plot_confusion(evaluated, run / "confusion.png", f"{config.name}: families, val")
-    plot_reliability(evaluated, run / "reliability.png", f"{config.name}: val")
+    plot_reliability(figures, run / "reliability.png")
     console.print(figures_table(figures, f"{config.name}: val (used for selection, not a result)"))
     console.print(
         f"checkpoint {checkpoint.sha256[:12]}, temperature {calibration.temperature:.3f}; "
@@ -217,6 +217,7 @@ def _calibrate(
         coverage=config.calibration.coverage,
         confidence=config.calibration.confidence,
         false_unknown=config.calibration.false_unknown,
+        thin=thin_types(corpus, config),
     )
     if looking.localizer is not None:
         calibration = _absence(
@@ -236,6 +237,17 @@ def _calibrate(
         faint=_faint(val, looking.localizer),
     )
     return calibration, evaluated
+
+
+def thin_types(corpus: Corpus, config: Config) -> tuple[str, ...]:
+    """The types with fewer than `calibration.least_pictures` photographs in the train split."""
+    seen = Counter(
+        sample.node
+        for sample in corpus.split("train")
+        if sample.kind not in config.data.train_only_kinds
+    )
+    least = config.calibration.least_pictures
+    return tuple(name for name in corpus.classes if seen[f"type:{name}"] < least)
 
 
 def ensemble_logits(

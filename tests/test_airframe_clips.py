@@ -86,7 +86,7 @@ def rows_of(predictor, path, boxes):
     for frame, box in zip(open_clip(path).frames(ALL), boxes, strict=True):
         still = Still(frame.rgb, "", "", 0, frame.rgb.shape[1], frame.rgb.shape[0], "", None)
         views.append((still, Sighting(box[:4], box.score)))
-    return predictor.outputs(views)[0]
+    return predictor.outputs(views).logits
 
 
 def test_each_frame_has_a_record_and_the_aircraft_one_more(records_of, path):

@@ -228,7 +228,8 @@ def beside(cropping_checkpoint, tmp_path):
 def test_the_looks_are_averaged_in_log_probability(beside, stills):
     views = [(stills[0], Sighting((10.0, 8.0, 70.0, 50.0))), (stills[0], Sighting(None))]
     views.append((stills[1], Sighting((4.0, 4.0, 40.0, 30.0))))
-    logits, features = beside.outputs(views)
+    outputs = beside.outputs(views)
+    logits, features = outputs.logits, outputs.features
     first, second = beside.ensemble.networks
     spec = beside.checkpoint.looks[0].spec
     for row, feature, (still, sighting) in zip(logits, features, views, strict=True):
