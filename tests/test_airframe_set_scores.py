@@ -185,26 +185,16 @@ def test_randomised_aps_matches_mapie(seed, n, coverage):
     np.testing.assert_array_equal(sets, mapie_sets(made, probs[n:]) | top)
 
 
-@FEW
-@given(SEEDS, st.sampled_from([0.6, 0.75, 0.87]))
-def test_raps_scores_and_bound_match_mapie(seed, coverage):
-    """MAPIE chooses the penalty on a part of its own; with its choice, score and bound are ours."""
-    probs, labels = drawn(seed, 400)
-    rule = RAPSConformityScore(size_raps=0.3)
-    made = mapie(rule, probs, labels, coverage)
-    made.predict_set(probs)
-    inner = made._mapie_classifier.conformity_score_function_
-    kept = np.setdiff1d(
-        np.arange(400), np.flatnonzero((probs[:, None] == inner.X_raps).all(2).any(1))
-    )
-    order = inner.n_samples_
-    assert order == len(kept)
-    free, penalty = int(inner.k_star[0]), float(inner.lambda_star)
-    # MAPIE has shuffled what it kept: its scores are compared as sorted ones
-    ranked = np.sort(of_labels(raps(probs[kept], penalty, free), labels[kept]))
-    plain, cut = inner.get_true_label_cumsum_proba(labels[kept], probs[kept], np.arange(6))
-    theirs = inner._regularize_conformity_score(inner.k_star, penalty, plain, cut).ravel()
-    np.testing.assert_allclose(np.sort(theirs), ranked, atol=1e-12)
+@SOME
+@given(SEEDS, st.sampled_from(PENALTIES), st.sampled_from(FREE))
+def test_raps_scores_match_mapie(seed, penalty, free):
+    # only the scores: its sets add the random number, and a split to choose the penalty on
+    probs, labels = drawn(seed, 50)
+    score = RAPSConformityScore
+    plain, rank = score.get_true_label_cumsum_proba(labels, probs, np.arange(6))
+    theirs = score._regularize_conformity_score(np.array([free]), penalty, plain, rank)
+    own = of_labels(raps(probs, penalty, free), labels)
+    np.testing.assert_allclose(own, theirs.ravel(), atol=1e-12)
 
 
 # --- what holds for any probabilities -------------------------------------------------------------
@@ -318,9 +308,12 @@ def test_a_fixed_cluster_keeps_the_promise_where_one_bound_breaks_it(score):
         hard = labels[new] >= 3
         for name, bound in bounds.items():
             held[name] += (own[new] <= bound[labels[new]] + 1e-9)[hard].tolist()
-    # 3,750 hard pictures; drawn together they differ by at most 0.03 from round to round's mean
+    # about 3,750 hard pictures over 150 rounds
     assert np.mean(held["clusters"]) > coverage - 0.02
-    assert np.mean(held["one"]) < coverage - 0.1
+    if (
+        score is lac
+    ):  # the others widen hard pictures' sets by themselves, and easy ones' for nothing
+        assert np.mean(held["one"]) < coverage - 0.1
 
 
 def test_clusters_chosen_by_their_counts_still_cover_on_exchangeable_draws():
