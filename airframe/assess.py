@@ -40,7 +40,8 @@ class Task:
     box; at the middle of the frame; at all of it; where the localizer says, but only with the looks
     at the box, or at the frame; and at the largest box after every aircraft is painted over, which
     shows what the background alone gives away. `boxed` leaves out pictures without a box in
-    the manifest, so that all looks are measured on the same ones.
+    the manifest, so that all looks are measured on the same ones. `kinds`, where there are any, are
+    all that is measured.
     """
 
     checkpoint: Path
@@ -53,6 +54,7 @@ class Task:
     dropped: Path | None = None
     look: str = "localizer"
     boxed: bool = False
+    kinds: tuple[str, ...] = ()
 
 
 def task_of_run(run: Path, split: str) -> Task:
@@ -130,7 +132,7 @@ def samples_of(task: Task, classes: tuple[str, ...]) -> tuple[list[Sample], list
     )
     if task.dropped:
         samples = without_dropped(samples, task.dropped)
-    samples = _of_split(samples, task)
+    samples = _of_kinds(_of_split(samples, task), task)
     if task.boxed:
         samples = [sample for sample in samples if sample.boxes]
     kept, outside = relabel(samples, Taxonomy.load(), classes)
@@ -155,6 +157,14 @@ def _of_split(samples: list[Sample], task: Task) -> list[Sample]:
     if not chosen:
         raise AssessError(f"{where}: no sample in the split {task.split!r}")
     return chosen
+
+
+def _of_kinds(samples: list[Sample], task: Task) -> list[Sample]:
+    for kind in task.kinds:
+        there = sorted({sample.kind for sample in samples})
+        if kind not in there:
+            raise AssessError(f"kind {kind!r} is in no picture; there are {', '.join(there)}")
+    return [sample for sample in samples if not task.kinds or sample.kind in task.kinds]
 
 
 @dataclass(frozen=True)
@@ -220,7 +230,7 @@ def _sighting(sample: Sample, still: Still, predictor: Predictor, look: str) -> 
     if look == "centre":
         return Sighting(pixels(_CENTRE, still.rgb))
     if look in ("boxes", "background") and sample.boxes:
-        return Sighting(pixels(_largest(sample), still.rgb))
+        return Sighting(pixels(largest(sample), still.rgb))
     return Sighting(None)
 
 
@@ -236,14 +246,15 @@ def painted_over(rgb: RGB, boxes: Sequence[Box]) -> RGB:
     return result
 
 
-def _largest(sample: Sample) -> Box:
+def largest(sample: Sample) -> Box:
+    """The largest of a sample's boxes, of which there is one at least."""
     return max(sample.boxes, key=lambda b: (b[2] - b[0]) * (b[3] - b[1]))
 
 
 def _size(sample: Sample, still: Still) -> float:
     if not sample.boxes:
         return float("nan")
-    x0, y0, x1, y1 = pixels(_largest(sample), still.rgb)
+    x0, y0, x1, y1 = pixels(largest(sample), still.rgb)
     return float(np.sqrt((x1 - x0) * (y1 - y0)))
 
 
