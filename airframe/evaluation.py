@@ -137,7 +137,7 @@ def _figures(part: Evaluated) -> dict[str, Any]:
         "answer_rate": share_with_interval(answered, part.groups),
     }
     if answered.any():
-        right = np.array([_holds(part, i) for i in np.flatnonzero(answered).tolist()])
+        right = np.array([holds(part, i) for i in np.flatnonzero(answered).tolist()])
         figures["answers_right"] = share_with_interval(right, part.groups[answered])
     typed = part.typed()
     return figures | (_type_figures(typed) if typed.samples else {})
@@ -150,7 +150,7 @@ def _type_figures(part: Evaluated) -> dict[str, Any]:
     right = predicted == labels
 
     def of(statistic: Callable[[NDArray[np.int64]], float]) -> dict[str, Any]:
-        return _json(bootstrap(statistic, part.groups))
+        return as_json(bootstrap(statistic, part.groups))
 
     return {
         "type_top1": share_with_interval(right, part.groups),
@@ -187,8 +187,8 @@ def _type_rows(known: Evaluated) -> list[dict[str, Any]]:
     return rows
 
 
-def _holds(part: Evaluated, index: int) -> bool:
-    """Whether the verdict is true of the sample: one is an ancestor-or-self of the other."""
+def holds(part: Evaluated, index: int) -> bool:
+    """Whether the verdict on a sample is true of it: one is an ancestor-or-self of the other."""
     verdict, truth = part.verdicts[index], part.samples[index].node
     assert verdict is not None
     assert truth is not None
@@ -203,16 +203,17 @@ def _in_top(scores: Floats, right: Bools, k: int) -> Bools:
 
 def share_with_interval(values: Bools, groups: NDArray[np.str_]) -> dict[str, Any]:
     """The share of True in `values` (N,) with n and a 95 % interval over `groups` (N,)."""
-    return _json(bootstrap(lambda i: float(values[i].mean()), groups))
+    return as_json(bootstrap(lambda i: float(values[i].mean()), groups))
 
 
 def _ece(confidence: Floats, right: Bools, groups: NDArray[np.str_]) -> dict[str, Any]:
     """ECE, and what a perfectly calibrated model would show by chance with these confidences."""
     estimate = bootstrap(lambda i: metrics.ece(confidence[i], right[i], ECE_BINS), groups)
     floor, upper = metrics.ece_if_calibrated(confidence, ECE_BINS, "width")
-    return _json(estimate) | {"if_calibrated": floor, "if_calibrated_upper95": upper}
+    return as_json(estimate) | {"if_calibrated": floor, "if_calibrated_upper95": upper}
 
 
-def _json(estimate: Estimate) -> dict[str, Any]:
+def as_json(estimate: Estimate) -> dict[str, Any]:
+    """An estimate as a report has it: an interval that cannot be given is null."""
     low, high = (None if math.isnan(v) else v for v in (estimate.low, estimate.high))
     return {"value": estimate.value, "low": low, "high": high, "n": estimate.n}

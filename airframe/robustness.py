@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from airframe import metrics
 from airframe.assess import AssessError, Task, samples_of
-from airframe.calibration import Bools
+from airframe.calibration import Bools, Floats
 from airframe.corpus import allowed_matrix
 from airframe.decision import Calibration
 from airframe.degraded import CLEAN, GRID, Looked, Progress, kept_looks, mixed, whole_grid
-from airframe.evaluation import Evaluated, evaluate, share_with_interval
+from airframe.evaluation import ECE_BINS, Evaluated, as_json, holds
 from airframe.foreign import unknown_scores
 from airframe.mending import SHIPPED, Mend, fit_mends
 from airframe.predictor import Predictor
@@ -23,16 +24,6 @@ from data.manifest import Sample
 from data.severity import DEGRADATIONS, SEVERITIES
 
 ALL = "all"  # the degradations of one severity together
-_KEPT = (
-    "family_top1",
-    "type_top1",
-    "nll",
-    "type_ece",
-    "coverage",
-    "set_size",
-    "answer_rate",
-    "answers_right",
-)
 
 
 def assess_degraded(
@@ -89,7 +80,9 @@ def assess_degraded(
         "confidence_asked": shipped.confidence,
         "outside": len(outside),
         "failures": list(looked.failures),
-        "degradations": {name: asdict(one) for name, one in DEGRADATIONS.items()},
+        "degradations": {
+            name: {**asdict(one), "levels": list(one.levels)} for name, one in DEGRADATIONS.items()
+        },
         "fitted_on": None if fitted is None else {"split": "calibration", "n": len(fitted.samples)},
         "false_alarm_asked": None if gate is None else gate.false_alarm,
         "stretches": stretches,
@@ -153,34 +146,73 @@ def cells_of(
     """For each condition and kind: accuracy, NLL, ECE, sets, answers, and the shares that the
     localizer missed, that were called foreign, and that are outside in quality. ALL is a severity's
     degradations together."""
-    foreign = _foreign(looked, mend.calibration)
-    missed = ~np.isnan(looked.faint)
-    flagged = None if gate is None else _flagged(looked, gate)
+    columns = _columns(evaluated)
+    columns["missed_rate"] = (~np.isnan(looked.faint)).astype(np.float64)
+    columns["unknown_rate"] = _foreign(looked, mend.calibration)
+    if gate is not None:
+        columns["flag_rate"] = _flagged(looked, gate)
     conditions = [(GRID[0], looked.names == CLEAN)]
     conditions += [((n, s), (looked.names == n) & (looked.severities == s)) for n, s in GRID[1:]]
     conditions += [((ALL, s), looked.severities == s) for s in SEVERITIES]
+    kinds = {kind: looked.kinds == kind for kind in sorted(set(looked.kinds.tolist()))}
+    if len(kinds) > 1:
+        kinds["all"] = np.ones(len(looked.samples), np.bool_)
     cells = []
     for (name, severity), chosen in conditions:
-        if not chosen.any():
-            continue
-        for kind, figures in evaluate(evaluated.rows(chosen))["kinds"].items():
-            mine = chosen if kind == "all" else chosen & (looked.kinds == kind)
-            groups = evaluated.groups[mine]
-            cell = {key: figures[key] for key in _KEPT if key in figures}
-            cell["missed_rate"] = share_with_interval(missed[mine], groups)
-            cell["unknown_rate"] = share_with_interval(foreign[mine], groups)
-            if flagged is not None:
-                cell["flag_rate"] = share_with_interval(flagged[mine], groups)
-            cells.append({"degradation": name, "severity": severity, "kind": kind, **cell})
+        for kind, of_kind in kinds.items():
+            mine = chosen & of_kind
+            if mine.any():
+                cell = {"degradation": name, "severity": severity, "kind": kind}
+                cells.append(cell | _figures(evaluated, columns, mine))
     return cells
 
 
-def _foreign(looked: Looked, calibration: Calibration) -> Bools:
-    """Which looks (N,) are called unknown for looking unlike any known aircraft."""
+def _columns(evaluated: Evaluated) -> dict[str, Floats]:
+    """What is averaged, a value for each look (N,); NaN where it says nothing."""
+    mass, families = (evaluated.family_mass(m) for m in (evaluated.probs, evaluated.allowed))
+    rows = np.arange(len(mass))
+    typed = [(sample.node or "").startswith("type:") for sample in evaluated.samples]
+    labels = evaluated.allowed.argmax(axis=1)
+    answered = [verdict is not None for verdict in evaluated.verdicts]
+    right = [holds(evaluated, i) if has else np.nan for i, has in enumerate(answered)]
+    of_types = {
+        "type_top1": evaluated.probs.argmax(axis=1) == labels,
+        "nll": -np.log(np.maximum(evaluated.probs[rows, labels], 1e-12)),
+        "coverage": evaluated.sets[rows, labels],
+        "set_size": evaluated.sets.sum(axis=1),
+    }
+    return {
+        "family_top1": (families > 0)[rows, mass.argmax(axis=1)].astype(np.float64),
+        "answer_rate": np.array(answered, np.float64),
+        "answers_right": np.array(right, np.float64),
+        **{name: np.where(typed, values, np.nan) for name, values in of_types.items()},
+    }
+
+
+def _figures(evaluated: Evaluated, columns: dict[str, Floats], mine: Bools) -> dict[str, Any]:
+    """The figures of some looks, as `airframe.evaluation.evaluate` gives them."""
+    groups, figures = evaluated.groups, {}
+    for name, values in columns.items():
+        told = mine & ~np.isnan(values)
+        if told.any():
+            figures[name] = as_json(metrics.bootstrap_mean(values[told], groups[told]))
+    typed = mine & ~np.isnan(columns["type_top1"])
+    if typed.any():
+        sure, right = evaluated.probs[typed].max(axis=1), columns["type_top1"][typed] > 0
+        estimate = metrics.bootstrap_ece(sure, right, groups[typed], ECE_BINS)
+        floor, upper = metrics.ece_if_calibrated(sure, ECE_BINS, "width")
+        chance = {"if_calibrated": floor, "if_calibrated_upper95": upper}
+        figures["type_ece"] = as_json(estimate) | chance
+    return figures
+
+
+def _foreign(looked: Looked, calibration: Calibration) -> Floats:
+    """1 for looks (N,) that are called unknown for looking unlike any known aircraft."""
     values = [calibration.known.p_value(s) for s in unknown_scores(looked.logits).tolist()]
-    return np.array([p is not None and p < calibration.false_unknown for p in values], np.bool_)
+    return np.array([p is not None and p < calibration.false_unknown for p in values], np.float64)
 
 
-def _flagged(looked: Looked, gate: QualityGate) -> Bools:
+def _flagged(looked: Looked, gate: QualityGate) -> Floats:
+    """1 for looks (N,) that are outside in quality."""
     rows = [dict(zip(MEASURES, row, strict=True)) for row in looked.measures.tolist()]
-    return np.array([bool(gate.outside(row)) for row in rows], np.bool_)
+    return np.array([bool(gate.outside(row)) for row in rows], np.float64)

@@ -33,7 +33,7 @@ Grey = NDArray[np.float32]
 
 
 def measures(rgb: RGB, box: Sequence[float] | None = None) -> dict[str, float]:
-    """How good a view is: of `box` (x0, y0, x1, y1 in pixels; None: of all) in `rgb` (H, W, 3) uint8.
+    """How good a view `box` (x0, y0, x1, y1 in pixels; None: all) of `rgb` (H, W, 3) uint8 is.
 
     `size_px`: root of the box's area in pixels of the frame. `blur`: the blur effect in 0 (sharp)
     to 1 (Crété-Roffet et al. 2007), of the blurrier direction. `contrast`: RMS of the luminance, in

@@ -1,4 +1,4 @@
-"""Temperature by quality: never surer on a poorer view, fitted where doubt is due, same as by hand."""
+"""Temperature by quality: never surer on a poorer view, and doubt where doubt is due."""
 
 import json
 

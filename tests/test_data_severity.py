@@ -1,4 +1,4 @@
-"""Degradations in five severities: more of the same, the same again for a seed, boxes that follow."""
+"""Degradations in five severities: more of the same, the same for a seed, boxes that follow."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ def distance(one, other):
 def test_each_severity_is_further_from_the_picture_than_the_one_before(scene, name, seed):
     steps = [degraded(scene.rgb, name, s, seed, scene.box)[0] for s in SEVERITIES]
     far = [distance(scene.rgb, step) for step in steps]
-    assert 0 < far[0]
+    assert far[0] > 0
     assert far == sorted(far)
     assert far[-1] > 1.5 * far[0]
     for step in steps:
