@@ -137,7 +137,7 @@ def _sighting(sample: Sample, still: Still, predictor: Predictor, look: str) -> 
     if look == "centre":
         return Sighting(pixels(_CENTRE, still.rgb))
     if look in ("boxes", "background") and sample.boxes:
-        return Sighting(pixels(_largest(sample), still.rgb))
+        return Sighting(pixels(largest(sample), still.rgb))
     return Sighting(None)
 
 
@@ -153,12 +153,13 @@ def painted_over(rgb: RGB, boxes: Sequence[Box]) -> RGB:
     return result
 
 
-def _largest(sample: Sample) -> Box:
+def largest(sample: Sample) -> Box:
+    """The largest of a sample's boxes, of which there is one at least."""
     return max(sample.boxes, key=lambda b: (b[2] - b[0]) * (b[3] - b[1]))
 
 
 def _size(sample: Sample, still: Still) -> float:
     if not sample.boxes:
         return float("nan")
-    x0, y0, x1, y1 = pixels(_largest(sample), still.rgb)
+    x0, y0, x1, y1 = pixels(largest(sample), still.rgb)
     return float(np.sqrt((x1 - x0) * (y1 - y0)))
