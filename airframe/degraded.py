@@ -20,7 +20,7 @@ from airframe.calibration import Floats
 from airframe.looking import Sighting
 from airframe.predictor import Predictor
 from airframe.quality import MEASURES, as_row
-from airframe.seen import AssessError, largest
+from airframe.seen import AssessError, largest, network_digest
 from data.images import Still, StillError, open_still
 from data.manifest import Sample
 from data.quality import measures
@@ -145,7 +145,7 @@ def kept_looks(
     """
     planned = [(sample.key, plan(sample), sample.boxes) for sample in samples]
     levels = {name: asdict(one) for name, one in DEGRADATIONS.items()}
-    said = json.dumps([predictor.checkpoint.sha256, levels, MEASURES, planned])
+    said = json.dumps([network_digest(predictor), levels, MEASURES, planned])
     made_of = hashlib.sha256(said.encode()).hexdigest()
     if path is not None and path.exists():
         with np.load(path, allow_pickle=False) as file:

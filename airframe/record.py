@@ -2,7 +2,8 @@
 
 `entropy` is in bits over the types, `mutual_information` that between the answer and the look, null
 where there is one look; `unknown_score` is minus the largest logit, `unknown_p_value` the share of
-known aircraft that look so foreign. What this version does not measure (quality) and was not asked
+known aircraft that look so foreign. `picture_doubt` and `model_doubt` are ranks of entropy and
+mutual information among the calibration pictures. What was not measured and was not asked
 (operators without a theatre) is null.
 """
 
@@ -73,7 +74,9 @@ def answer_record(
             "mutual_information": _rounded(prediction.mutual_information),
             "unknown_score": _rounded(prediction.unknown_score),
             "unknown_p_value": _rounded(prediction.unknown_p_value),
-            "quality": None,
+            "quality": _quality(prediction),
+            "picture_doubt": _rounded(prediction.picture_doubt),
+            "model_doubt": _rounded(prediction.model_doubt),
         },
         "box": _box(prediction.sighting),
         "located": _located(prediction.sighting),
@@ -179,6 +182,8 @@ def _shape() -> dict[str, tuple[str, ...] | None]:
             "unknown_score",
             "unknown_p_value",
             "quality",
+            "picture_doubt",
+            "model_doubt",
         ),
         "box": None,
         "located": ("by", "score"),
@@ -209,7 +214,11 @@ def _cell(value: Any) -> Any:
             for item in value
         )
     if isinstance(value, dict):
-        return ";".join(f"{key}={item}" for key, item in value.items() if item is not None)
+        return ";".join(
+            f"{key}={_cell(item).replace(';', ',') if isinstance(item, dict | list) else item}"
+            for key, item in value.items()
+            if item is not None
+        )
     return value
 
 
@@ -225,6 +234,14 @@ def _candidates(prediction: Prediction, predictor: Predictor, top_k: int) -> lis
         }
         for i in listed
     ]
+
+
+def _quality(prediction: Prediction) -> dict[str, Any] | None:
+    """What was measured of the view, and what of it is poorer than what was calibrated on."""
+    if prediction.quality is None:
+        return None
+    measured = {name: round(value, 4) for name, value in prediction.quality.items()}
+    return {"measures": measured, "outside": list(prediction.outside)}
 
 
 def _box(sighting: Sighting) -> list[float] | None:
