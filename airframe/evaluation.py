@@ -129,7 +129,7 @@ def evaluate(evaluated: Evaluated) -> dict[str, Any]:
 
 def _mistakes(known: Evaluated) -> list[dict[str, Any]]:
     """The pictures that were answered wrongly, the surest first."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     for i, (sample, verdict) in enumerate(zip(known.samples, known.verdicts, strict=True)):
         if verdict is not None and not holds(known, i):
             members = list(known.taxonomy.members(verdict, known.classes))

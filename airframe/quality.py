@@ -137,7 +137,8 @@ class QualityGate:
                 raise TypeError("a value is no number")
         except (TypeError, AttributeError) as error:
             raise ValueError(f"the quality gate does not fit together: {error}") from error
-        return cls(*tables, scores, raw["false_alarm"])
+        middle, spread, worst = tables
+        return cls(middle, spread, worst, scores, raw["false_alarm"])
 
 
 def quality_reason(

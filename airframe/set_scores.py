@@ -46,7 +46,7 @@ def raps(probs: Reals, penalty: float = 0.0, free: int = 0, u: Reals | None = No
     scores: Floats = np.take_along_axis(falling.cumsum(axis=1), rank - 1, axis=1)
     if u is not None:
         scores = scores - np.asarray(u, np.float64)[:, None] * checked
-    return scores + penalty * np.maximum(rank - free, 0)
+    return np.asarray(scores + penalty * np.maximum(rank - free, 0))
 
 
 def of_labels(scores: Floats, labels: Ints) -> Floats:
