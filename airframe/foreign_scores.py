@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,20 +75,31 @@ class Known:
     def mahalanobis(self, features: Reals) -> Floats:
         """The squared Mahalanobis distance to the nearest type's mean, all types of one covariance
         (Lee et al. 2018), shrunk as there are fewer pictures than features (Ledoit & Wolf 2004)."""
-        means = np.stack([self.features[self.labels == c].mean(axis=0) for c in self._types])
-        rows = np.searchsorted(self._types, self.labels)
+        whitening, centres = self._whitened
+        asked = _floats(features) @ whitening
+        # The squares are taken apart: all differences at once would not fit into memory.
+        apart = (asked**2).sum(axis=1)[:, None] - 2 * asked @ centres.T + (centres**2).sum(axis=1)
+        return np.asarray(np.clip(apart, 0, None).min(axis=1))
+
+    @cached_property
+    def _whitened(self) -> tuple[Floats, Floats]:
+        """What makes the shared covariance the identity (D, D), and the types' means under it."""
+        types, rows = np.unique(self.labels, return_inverse=True)
+        means = np.stack([self.features[rows == i].mean(axis=0) for i in range(len(types))])
         shared, _ = ledoit_wolf(self.features - means[rows], assume_centered=True)
-        precision = np.linalg.inv(shared)
-        asked = _floats(features)
-        nearest = np.full(len(asked), np.inf)
-        for mean in means:
-            apart = asked - mean
-            nearest = np.minimum(nearest, np.einsum("nd,de,ne->n", apart, precision, apart))
-        return nearest
+        whitening = np.linalg.cholesky(np.linalg.inv(shared))
+        return np.asarray(whitening), means @ whitening
 
     def vim(self, logits: Reals, features: Reals) -> Floats:
         """Virtual-logit matching (Wang et al. 2022): what lies outside the principal space of the
         training features, on the scale of the logits, less the energy."""
+        origin, rest, alpha = self._outside
+        outside = np.linalg.norm((_floats(features) - origin) @ rest, axis=1)
+        return np.asarray(alpha * outside + energy(logits))
+
+    @cached_property
+    def _outside(self) -> tuple[Floats, Floats, float]:
+        """Origin (D,), basis (D, R) of what is not principal, and the scale of its logit."""
         origin = -np.linalg.pinv(self.head.weight) @ self.head.bias
         centred = self.features - origin
         # Half of the dimensions, as the paper does where there are fewer than 2048; and fewer than
@@ -95,10 +107,8 @@ class Known:
         _, basis = np.linalg.eigh(centred.T @ centred)
         principal = min(basis.shape[1] // 2, len(centred) // 4)
         rest = basis[:, : basis.shape[1] - principal]
-        alpha = self.head.logits(self.features).max(axis=1).mean()
-        alpha /= np.linalg.norm(centred @ rest, axis=1).mean()
-        outside = np.linalg.norm((_floats(features) - origin) @ rest, axis=1)
-        return np.asarray(alpha * outside + energy(logits))
+        logit = float(self.head.logits(self.features).max(axis=1).mean())
+        return origin, rest, logit / float(np.linalg.norm(centred @ rest, axis=1).mean())
 
     def react(self, features: Reals) -> Floats:
         """The energy of the head on features that are cut off above what is usual (Sun et al.
@@ -113,10 +123,6 @@ class Known:
         kept = np.sort(positive, axis=1)[:, round(positive.shape[1] * KEPT) :].sum(axis=1)
         ratio = positive.sum(axis=1) / np.maximum(kept, 1e-12)
         return energy(self.head.logits(_floats(features) * np.exp(ratio)[:, None]))
-
-    @property
-    def _types(self) -> NDArray[np.int64]:
-        return np.unique(self.labels)
 
 
 def scores(known: Known) -> Mapping[str, Score]:
