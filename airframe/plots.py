@@ -96,7 +96,7 @@ def risk_coverage_figure(curves: Mapping[str, Any]) -> Figure:
     return figure
 
 
-_WAYS = {
+_WAYS: dict[str, dict[str, Any]] = {
     "roll_up": {"color": "#0b6e4f", "linewidth": 2},
     "climbing": {"color": "#5a7d9a", "linestyle": "--"},
     "flat": {"color": "#8c2d19", "linestyle": ":", "linewidth": 2},
