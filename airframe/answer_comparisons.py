@@ -154,18 +154,26 @@ def _area_of(paths: Paths) -> Callable[[NDArray[np.int64]], float]:
     return lambda i: hierarchical_aurc(paths.rows(i))
 
 
+def _gap(one: Paths, other: Paths) -> Callable[[NDArray[np.int64]], float]:
+    return lambda i: hierarchical_aurc(one.rows(i)) - hierarchical_aurc(other.rows(i))
+
+
 def _differences(
     ways: dict[str, Paths], answered: dict[tuple[str, float], Answered], part: Labelled
 ) -> list[dict[str, Any]]:
     """What is gained over refusing flat, both measured on each resample of the groups."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     flat = ways["flat"]
     for kind, mine in part.parts():
         groups = part.groups[mine]
         for name in ("roll_up", "climbing"):
+<<<<<<< HEAD
             gap = bootstrap(
                 _gap(_area_of(ways[name].rows(mine)), _area_of(flat.rows(mine))), groups
             )
+=======
+            gap = bootstrap(_gap(ways[name].rows(mine), flat.rows(mine)), groups)
+>>>>>>> sets
             row: dict[str, Any] = {"kind": kind, "rule": name, "figure": "area", "confidence": None}
             rows.append(row | gap.to_dict())
         for confidence in CONFIDENCES:
@@ -203,7 +211,18 @@ def _score_figures(probs: Floats, raw: Floats, part: Labelled) -> dict[str, Any]
         for name, score in scores.items():
             sure, hit, groups = score[mine], right[mine], part.groups[mine]
             report[kind][name] = {
+<<<<<<< HEAD
                 figure.__name__: bootstrap(_of_rows(figure, sure, hit), groups).to_dict()
                 for figure in (metrics.aurc, metrics.augrc)
+=======
+                "aurc": bootstrap(_of_pairs(metrics.aurc, sure, hit), groups).to_dict(),
+                "augrc": bootstrap(_of_pairs(metrics.augrc, sure, hit), groups).to_dict(),
+>>>>>>> sets
             }
     return report
+
+
+def _of_pairs(
+    figure: Callable[[Floats, Bools], float], sure: Floats, hit: Bools
+) -> Callable[[NDArray[np.int64]], float]:
+    return lambda i: figure(sure[i], hit[i])

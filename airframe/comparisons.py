@@ -21,7 +21,7 @@ from airframe.corpus import ancestor_index
 from airframe.metrics import bootstrap
 from data.taxonomy import Taxonomy
 
-FEWEST = 30  # pictures of which a family's or a slab's coverage is told
+FEWEST = 30  # pictures that make a cluster, or of which a family's or slab's coverage is told
 SLABS = (1, 1), (2, 3), (4, 9), (10, None)  # set sizes from, to
 
 
@@ -81,16 +81,21 @@ def compare_sets(
 ) -> dict[str, Any]:
     """LAC, APS and RAPS with each bound: coverage and size by kind, family, size and set size.
 
-    Bounds: of all pictures "pooled"; the worst of the "kinds"; of "clusters" of types (families
-    with enough calibration pictures, else what is left of their role); and "both", the larger of
-    the last two, which promises what either does. Families and slabs, which are sets of like size,
-    are told from 30 pictures on. "aps, random" shows what repeatability costs.
+    Bounds: of all pictures "pooled"; the worst of the "kinds"; of "clusters" of types, families
+    with 30 calibration pictures, else what is left of their role if that has 30; of "small" ones,
+    with as few as can promise at all; and "both", the larger of kinds and clusters, which promises
+    what either does. Families and slabs, which are sets of like size, are told from 30 pictures on.
+    "aps, random" shows what repeatability costs.
     """
     family, families = ancestor_index(taxonomy, classes, "family")
     role, _ = ancestor_index(taxonomy, classes, "role")
     known, tune, fresh = calibration.typed(), tuning.typed(), test.typed()
     labels, truth = known.allowed.argmax(axis=1), fresh.allowed.argmax(axis=1)
-    cluster = set_scores.clusters(labels, [family, role], coverage)
+    least = set_scores.fewest(coverage)
+    ways = {
+        name: set_scores.clusters(labels, [family, role], needed)
+        for name, needed in (("clusters", max(FEWEST, least)), ("small", least))
+    }
     chosen = set_scores.choose_raps(
         softmax(tune.logits, temperature), tune.allowed.argmax(axis=1), tune.kinds, coverage
     )
@@ -109,7 +114,7 @@ def compare_sets(
     rows = []
     for score, (old, new) in scored.items():
         own = set_scores.of_labels(old, labels)
-        for bound, limit in _bounds(own, labels, known.kinds, cluster, coverage).items():
+        for bound, limit in _bounds(own, labels, known.kinds, ways, coverage).items():
             sets = set_scores.sets_within(new, limit, fresh_probs)
             held = sets[np.arange(len(truth)), truth]
             figures = _set_figures(held, sets.sum(axis=1), fresh, family[truth], families, coverage)
@@ -117,21 +122,28 @@ def compare_sets(
     return {
         "coverage": coverage,
         "raps": {"penalty": chosen[0], "free": chosen[1]},
-        "fewest": set_scores.fewest(coverage),
-        "clusters": _cluster_names(cluster, labels, classes),
+        "fewest": least,
+        "clusters": _cluster_names(ways["clusters"], labels, classes),
         "rows": rows,
     }
 
 
 def _bounds(
-    own: Floats, labels: Ints, kinds: NDArray[np.str_], cluster: Ints, coverage: float
+    own: Floats,
+    labels: Ints,
+    kinds: NDArray[np.str_],
+    ways: dict[str, NDArray[np.int64]],
+    coverage: float,
 ) -> dict[str, Floats]:
     """The bound (C,) of each type by name of the way to make it."""
-    pooled = np.full(len(cluster), q_hat(own, coverage))
-    worst = np.full(len(cluster), set_scores.worst_bound(own, kinds, coverage))
-    clustered = set_scores.cluster_bounds(own, labels, cluster, coverage)
-    both = np.maximum(worst, clustered)
-    return {"pooled": pooled, "kinds": worst, "clusters": clustered, "both": both}
+    types = len(ways["clusters"])
+    bounds = {
+        "pooled": np.full(types, q_hat(own, coverage)),
+        "kinds": np.full(types, set_scores.worst_bound(own, kinds, coverage)),
+    }
+    for name, cluster in ways.items():
+        bounds[name] = set_scores.cluster_bounds(own, labels, cluster, coverage)
+    return bounds | {"both": np.maximum(bounds["kinds"], bounds["clusters"])}
 
 
 def _cluster_names(cluster: Ints, labels: Ints, classes: tuple[str, ...]) -> list[dict[str, Any]]:

@@ -83,13 +83,15 @@ def worst_bound(scores: Reals, strata: NDArray[np.str_], coverage: float) -> flo
     return max(q_hat(scores[strata == name], coverage) for name in np.unique(strata))
 
 
-def clusters(labels: Ints, levels: Sequence[Ints], coverage: float) -> NDArray[np.int64]:
+def clusters(labels: Ints, levels: Sequence[Ints], needed: int) -> NDArray[np.int64]:
     """The cluster (C,) of each type, from calibration `labels` (N,); -1 is the rest.
 
     `levels` are ways (C,) to part the types, the finest first, such as family and role. A part is a
-    cluster where at least `fewest` calibration pictures show its types; what is left of the next
-    level's parts may be one in turn. (Ding et al. 2023 cluster by quantiles of scores instead;
-    with five pictures a family those say nothing, but kinship was known beforehand.)
+    cluster where `needed` calibration pictures show its types; what is left of the next level's
+    parts may be one in turn. `fewest` pictures are enough for the promise, but their bound is the
+    largest of their scores: types of such clusters are then in nearly every set. (Ding et al. 2023
+    cluster by quantiles of scores instead; with five pictures a family those say nothing, but
+    kinship was known beforehand.)
     """
     types = len(levels[0])
     counts = np.bincount(checked_labels(labels, "labels", types), minlength=types)
@@ -97,7 +99,7 @@ def clusters(labels: Ints, levels: Sequence[Ints], coverage: float) -> NDArray[n
     for level in levels:
         for part in np.unique(level):
             mine = (level == part) & (cluster < 0)
-            if counts[mine].sum() >= fewest(coverage):
+            if counts[mine].sum() >= needed:
                 cluster[mine] = cluster.max() + 1
     return cluster
 

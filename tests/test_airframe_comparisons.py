@@ -121,7 +121,7 @@ def test_both_bounds_hold_whatever_either_holds(compared_sets):
     for score in ("lac", "aps", "raps"):
         sizes = {
             bound: row_of(compared_sets, score, bound)["kinds"]["all"]["size"]["value"]
-            for bound in ("pooled", "kinds", "clusters", "both")
+            for bound in ("pooled", "kinds", "small", "clusters", "both")
         }
         assert sizes["both"] >= max(sizes["kinds"], sizes["clusters"])
         assert sizes["kinds"] >= sizes["pooled"] - 0.2

@@ -78,14 +78,14 @@ def test_fewest_is_where_the_bound_becomes_finite(coverage, expected):
 def test_clusters_take_the_finest_level_with_enough_pictures():
     family = np.array([0, 0, 1, 2, 3])  # types 0 and 1 are one family
     role = np.array([0, 0, 0, 1, 1])
-    # at 0.8 four are enough: family 0 has 5, the rest of role 0 has 4, role 1 has 2
+    # four are enough: family 0 has 5, the rest of role 0 has 4, role 1 has 2
     labels = np.array([0, 0, 0, 1, 1, 2, 2, 2, 2, 3, 4])
-    cluster = clusters(labels, [family, role], 0.8)
+    cluster = clusters(labels, [family, role], 4)
     assert cluster.tolist() == [0, 0, 1, -1, -1]
     # with family 1 one picture short, it and role 1's stay behind: family 0 is not taken apart
-    assert clusters(labels[:8], [family, role], 0.8).tolist() == [0, 0, -1, -1, -1]
-    # five together: families 2 and 3 hold 2 and 1, which makes a role of neither
-    assert clusters(np.array([3, 3, 4, 4]), [family, role], 0.8).tolist() == [-1, -1, -1, 0, 0]
+    assert clusters(labels[:8], [family, role], 4).tolist() == [0, 0, -1, -1, -1]
+    # families 2 and 3 hold two each, their role four
+    assert clusters(np.array([3, 3, 4, 4]), [family, role], 4).tolist() == [-1, -1, -1, 0, 0]
 
 
 def test_cluster_bounds_by_hand():
@@ -322,7 +322,7 @@ def test_clusters_chosen_by_their_counts_still_cover_on_exchangeable_draws():
     for round_ in range(200):
         probs, labels = uneven(round_, 160)
         own, old, new = of_labels(raps(probs), labels), slice(0, 60), slice(60, None)
-        cluster = clusters(labels[old], [family, role], coverage)
+        cluster = clusters(labels[old], [family, role], fewest(coverage))
         bounds = cluster_bounds(own[old], labels[old], cluster, coverage)
         held += (own[new] <= bounds[labels[new]] + 1e-9).tolist()
         truth += labels[new].tolist()
@@ -344,7 +344,7 @@ PROBS = np.array([[0.5, 0.5]])
         (lambda: of_labels(PROBS, np.array([2])), "labels must be in 0..1"),
         (lambda: sets_within(PROBS, math.nan, PROBS), "bounds holds NaN"),
         (lambda: fewest(1.0), "coverage must lie strictly between 0 and 1"),
-        (lambda: clusters(np.array([5]), [np.array([0, 1])], 0.9), "labels must be in 0..1"),
+        (lambda: clusters(np.array([5]), [np.array([0, 1])], 9), "labels must be in 0..1"),
     ],
 )
 def test_refusals_name_what_is_wrong(call, message):
