@@ -47,7 +47,6 @@ def about_html(
     metrics: Mapping[str, Any],
     looks: Sequence[str],
     n_types: int,
-    split: str = "",
 ) -> str:
     """The model's card in short. `metrics` are a checkpoint's own, or those measured beside it."""
     rows = [
@@ -61,12 +60,12 @@ def about_html(
     limits = "".join(f"<li>{escape(limit)}</li>" for limit in LIMITS)
     return (
         f'<section class="af-about"><h2>What answers here</h2><dl class="af-evidence">{listed}</dl>'
-        f"{figures_html(metrics, split)}<h2>What it can't do</h2><ul>{limits}</ul>"
+        f"{figures_html(metrics)}<h2>What it can't do</h2><ul>{limits}</ul>"
         f"<h2>Where your files go</h2><p>{escape(PRIVATE)}</p></section>"
     )
 
 
-def figures_html(metrics: Mapping[str, Any], split: str = "") -> str:
+def figures_html(metrics: Mapping[str, Any]) -> str:
     """A table of what was measured: a column a kind of picture, value and 95 % interval."""
     kinds = metrics.get("kinds")
     if not kinds:
@@ -83,9 +82,8 @@ def figures_html(metrics: Mapping[str, Any], split: str = "") -> str:
         for key, name in _FIGURES.items()
         if any(key in figures for figures in kinds.values())
     )
-    which = split or metrics.get("split", "")
     return (
-        f"<h2>Measured on the {escape(str(which))} split</h2>"
+        f"<h2>Measured on the {escape(str(metrics.get('split', '')))} split</h2>"
         '<p class="af-small">Value and 95 % interval. Pictures of these groups were not trained on.'
         '</p><div class="af-scroll" tabindex="0" role="region" aria-label="Measured figures">'
         f"<table><thead><tr><td></td>{heads}</tr></thead><tbody>{rows}</tbody></table></div>"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
 from typing import Any
+
+from airframe.operators import operators_of
 
 from airframe.batch import Task, answer_all
 from airframe.predictor import Predictor, Settings, describe
@@ -61,17 +63,22 @@ class Entry:
 class Answers:
     """A loaded predictor that several visitors may ask at once: it answers one after the other."""
 
-    def __init__(self, predictor: Predictor, limits: PageLimits) -> None:
+    def __init__(
+        self, predictor: Predictor, limits: PageLimits, measured: Mapping[str, Any] | None = None
+    ) -> None:
+        """`measured` are figures of the test split; without, those that the checkpoint carries."""
         self.predictor = predictor
+        self.measured = measured or predictor.checkpoint.metrics
         self.scale = Scale(predictor.checkpoint.taxonomy, len(predictor.classes))
         self._limits, self._lock = limits, Lock()
 
-    def records(self, path: str, name: str, box: Sequence[float] | None = None) -> Iterator[Record]:
+    def records(
+        self, path: str, name: str, settings: Settings, box: Sequence[float] | None = None
+    ) -> Iterator[Record]:
         """The records of the file at `path` as infer.py makes them, told under its own `name`.
 
         `box` is a visitor's, in pixels of a still; BoxError where it does not fit.
         """
-        settings = Settings()
         try:
             self._check_length(path)
         except StillError as error:
@@ -104,18 +111,18 @@ class Answers:
         most = f"{self._limits.clip_seconds:g} s"
         return f"{what}, more than the {most} the page takes; cut it, or ask infer.py"
 
-    def entry(self, path: str, name: str) -> Iterator[Entry]:
+    def entry(self, path: str, name: str, settings: Settings) -> Iterator[Entry]:
         """The file's entry as it fills: after every record, and at the end with its pictures."""
         started = time.monotonic()
         entry = Entry(name, path)
-        for record in self.records(path, name):
+        for record in self.records(path, name, settings):
             entry.records.append(record)
             yield entry
         self.illustrate(entry)
         entry.seconds = time.monotonic() - started
         yield entry
 
-    def again(self, entry: Entry, shares: Sequence[float], which: int) -> int:
+    def again(self, entry: Entry, shares: Sequence[float], which: int, settings: Settings) -> int:
         """Answer a box that a visitor drew on a still, in shares of it; where the answer stands.
 
         It takes the place of an older box of theirs where that is the one shown. Raises StillError
@@ -124,7 +131,7 @@ class Answers:
         source = entry.records[which]["source"]
         sides = (source["width"], source["height"]) * 2
         box = [round(share * side, 1) for share, side in zip(shares, sides, strict=True)]
-        (record,) = self.records(entry.path, entry.name, box)
+        (record,) = self.records(entry.path, entry.name, settings, box)
         if record["failure"]:
             raise StillError(record["failure"]["code"], record["failure"]["message"])
         if words.drawn(entry.records[which]):
@@ -132,6 +139,14 @@ class Answers:
             return which
         entry.records.append(record)
         return len(entry.records) - 1
+
+    def under(self, record: Record, settings: Settings) -> Record:
+        """A record as other settings of theatre and day make it: they leave the rest as it is."""
+        told = None
+        if settings.theatre is not None:
+            told = operators_of(record, settings.theatre, settings.day)
+        run = {**record["run"], "settings_sha256": self.predictor.fingerprint(settings)}
+        return {**record, "operators": told, "run": run}
 
     def illustrate(self, entry: Entry) -> None:
         """The thumbnail of an entry and, of a clip, the frames that carried its verdicts."""
@@ -173,7 +188,7 @@ class Answers:
             f"{look.spec.width} × {look.spec.height} px"
             for look in checkpoint.looks
         ]
-        return about_html(self.describe(), checkpoint.metrics, looks, self.scale.n_types)
+        return about_html(self.describe(), self.measured, looks, self.scale.n_types)
 
     def original(self, entry: Entry) -> bytes:
         """The bytes of an entry's file, which are those that its record's SHA-256 is of.

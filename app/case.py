@@ -5,8 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from data.recognition import load_cards
+
+from airframe.predictor import Settings
 from app import export, pictures, texts, words
 from app.answers import Answers, Entry
+from app.cues import cues_html
+from app.flown import operators_html
 from app.markup import answers_html, waiting_html
 from app.timeline import timeline_html
 from data.images import StillError
@@ -18,7 +23,7 @@ Record = dict[str, Any]
 class Case:
     """The files of one visitor, in the order they came. Of the chosen one `which` is the answer
     that is shown, `frame` a clip's frame by index, `heat` whether the map lies over the picture;
-    `waiting` files are not looked at yet."""
+    `waiting` files are not looked at yet; `settings` say which theatre and day are asked about."""
 
     entries: list[Entry] = field(default_factory=list)
     chosen: int = 0
@@ -26,6 +31,7 @@ class Case:
     frame: int | None = None
     heat: bool = False
     waiting: int = 0
+    settings: Settings = field(default_factory=Settings)
 
     @property
     def entry(self) -> Entry | None:
@@ -87,7 +93,9 @@ def answer_panel(case: Case, answers: Answers) -> str:
     middle = ""
     if entry.clip:
         middle = timeline_html(entry.records, entry.answers, entry.thumbs, case.shown_frame())
-    return answers_html(entry.answers, answers.scale, case.which, middle)
+    record = entry.answers[case.which]
+    after = cues_html(record, load_cards()) + operators_html(record)
+    return answers_html(entry.answers, answers.scale, case.which, middle, after)
 
 
 def picture_panel(case: Case, answers: Answers) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 from concurrent.futures import Future
 from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from app.limits import PageLimits
 
@@ -31,7 +32,18 @@ def load(checkpoint: str, limits: PageLimits) -> Answers:
     from airframe.predictor import Predictor, checkpoint_folder
     from app.answers import Answers
 
-    return Answers(Predictor(checkpoint_folder(checkpoint)), limits)
+    folder = checkpoint_folder(checkpoint)
+    predictor = Predictor(folder)
+    return Answers(predictor, limits, measured(folder, predictor.checkpoint.sha256))
+
+
+def measured(folder: Path, sha256: str) -> dict[str, Any] | None:
+    """What evaluate.py wrote beside a checkpoint, where it is of this very checkpoint."""
+    try:
+        found: dict[str, Any] = json.loads((folder / "metrics.json").read_text("utf-8"))
+        return found if found["checkpoint"]["sha256"] == sha256 else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def load_beside(checkpoint: str, limits: PageLimits) -> Future[Answers]:

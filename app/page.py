@@ -12,7 +12,7 @@ import gradio as gr
 from app import markup, pictures, texts
 from app.limits import PageLimits
 from app.offline import keep_offline
-from app.wiring import Parts, wire
+from app.wiring import Parts, theatres, wire
 from data.images import FORMATS, IMAGE_SUFFIXES, Limits, StillError, open_still
 from data.taxonomy import Taxonomy
 from data.video import VIDEO_SUFFIXES, is_clip, open_clip
@@ -48,7 +48,9 @@ def build_page(
                 review = _review()
             with gr.Tab("About"):
                 about = _html("")
-        parts = Parts(page=page, status=status, about=about, **identify, **review)
+        saved = _html("", "save", html_template="<i></i>", elem_id="saved", visible="hidden")
+        shown = {"status": status, "about": about, "saved": saved}
+        parts = Parts(page=page, **shown, **identify, **review)
         wire(parts, model, examples, limits, reviews)
     return page
 
@@ -108,13 +110,17 @@ def _keeping() -> dict[str, Any]:
         node = gr.Dropdown(_labels(), value=None, label="It shows", elem_id="node", min_width=160)
         correct = gr.Button("Correct", size="sm", elem_id="correct", min_width=80)
     told = _html("", elem_id="told")
+    _html(markup.heading_html("Who flew it", texts.THEATRE))
+    with gr.Row(elem_classes="af-buttons"):
+        choices = [("Not asked", ""), *((name, name) for name in theatres())]
+        theatre = gr.Dropdown(choices, value="", label="Theatre", elem_id="theatre", min_width=160)
+        day = gr.Textbox(label="Day, YYYY-MM-DD", max_lines=1, elem_id="day", min_width=120)
     _html(markup.heading_html("Save this case"))
     with gr.Row(elem_classes="af-buttons"):
         saves = {
             how: gr.Button(name, size="sm", elem_id=f"save-{how}", min_width=90)
             for how, name in (("html", "Report (HTML)"), ("jsonl", "JSONL"), ("csv", "CSV"))
         }
-    saved = _html("", "save", elem_id="saved", visible="hidden")
     clear = gr.Button("Start a new case", size="sm", elem_id="clear")
     with gr.Accordion("The record, as JSON", open=False):
         record = gr.JSON(show_label=False, open=True, elem_id="record")
@@ -124,8 +130,9 @@ def _keeping() -> dict[str, Any]:
         "node": node,
         "correct": correct,
         "told": told,
+        "theatre": theatre,
+        "day": day,
         "saves": saves,
-        "saved": saved,
         "clear": clear,
         "record": record,
     }

@@ -112,7 +112,7 @@ def stage_html(
         f' aria-describedby="af-stage-help" data-editable="{width},{height}"' if editable else ""
     )
     return (
-        f'<figure class="af-figure">{_tools_html(bool(heat)) if editable else ""}'
+        f'<figure class="af-figure">{_tools_html(bool(heat), editable)}'
         f'<div class="af-stage" tabindex="0" role="group" aria-label="{escape(texts.PICTURE)}"'
         f'{help_}><img class="af-picture" src="{escape(picture)}" draggable="false" '
         f'alt="{escape(words.picture_alt(name, records, which))}">{over}{boxes}'
@@ -120,14 +120,15 @@ def stage_html(
     )
 
 
-def _tools_html(heat: bool) -> str:
+def _tools_html(heat: bool, editable: bool) -> str:
     pressed = "true" if heat else "false"
+    draw = '<button type="button" data-tool="draw" aria-pressed="false">Draw a box</button>'
+    help_ = f'<span id="af-stage-help" class="af-small">{escape(texts.STAGE_HELP)}</span>'
     return (
-        '<div class="af-tools" role="toolbar" aria-label="Picture">'
-        '<button type="button" data-tool="draw" aria-pressed="false">Draw a box</button>'
+        f'<div class="af-tools" role="toolbar" aria-label="Picture">{draw if editable else ""}'
         f'<button type="button" data-pick="heat" data-index="{0 if heat else 1}" '
         f'aria-pressed="{pressed}">What carried it</button>'
-        f'<span id="af-stage-help" class="af-small">{escape(texts.STAGE_HELP)}</span></div>'
+        f"{help_ if editable else ''}</div>"
     )
 
 

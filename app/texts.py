@@ -28,6 +28,14 @@ CARRIED = (
     "Weight: how far a frame alone moved the odds towards this answer. Frames of one aircraft are "
     "not independent, so many alike add little."
 )
+CUES = (
+    "Check the machine against the picture. Numbers name the source of a fact; unreferenced ones "
+    "are common knowledge that nobody has read by name yet. Silhouettes share one scale."
+)
+THEATRE = (
+    "Choose where, and if you know it when: cited sources then say which air forces had the type. "
+    "Press Enter after the day. The picture itself never tells the operator."
+)
 REVIEW = (
     "Does the picture show what the answer says? Your review and a copy of the picture are kept on "
     "the machine that serves this page, as training examples and to measure the answers."

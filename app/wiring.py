@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
+from data.theatre import THEATRES, TheatreError, load_theatre, parse_day
 
 from app import about, markup, table, texts
 from app.limits import PageLimits
@@ -49,6 +50,8 @@ class Parts:
     saved: gr.HTML
     clear: gr.Button
     record: gr.JSON
+    theatre: gr.Dropdown
+    day: gr.Textbox
     plot: gr.HTML
     manifest: gr.Button
     exported: gr.HTML
@@ -70,7 +73,7 @@ def wire(
     reviews: Path,
 ) -> None:
     """Connect every part of the page."""
-    session = gr.State(Session(), time_to_live=limits.keep_seconds)
+    session = gr.State(Session())
     shown = [parts.answer, parts.stage, parts.record, parts.table, parts.keeping, parts.told]
     filling = [*shown, parts.progress, parts.stop, parts.upload]
     desk = _Desk(model, examples, limits, Reviews(reviews, Taxonomy.load()))
@@ -92,6 +95,9 @@ def wire(
     parts.stage.draw(desk.on_draw, session, shown, **quiet)
     parts.stop.click(desk.on_stop, session, filling, cancels=[files, picked], queue=False, **quiet)
     parts.clear.click(desk.on_clear, session, filling, queue=False, **quiet)
+    asked = [session, parts.theatre, parts.day]
+    parts.theatre.input(desk.on_theatre, asked, shown, **quiet)
+    parts.day.submit(desk.on_theatre, asked, shown, **quiet)
     for how, button in parts.saves.items():
         button.click(desk.saver(how), session, parts.saved, **quiet)
     kept = [parts.told, parts.plot]
@@ -102,6 +108,11 @@ def wire(
     parts.page.load(
         desk.on_load, None, [parts.status, parts.about, parts.plot], concurrency_limit=None, **quiet
     )
+
+
+def theatres() -> list[str]:
+    """The theatres that can be asked about; only these: a path comes from no visitor."""
+    return sorted(path.stem for path in THEATRES.glob("*.yaml"))
 
 
 @dataclass(frozen=True)
@@ -141,6 +152,9 @@ class _Desk:
         self, files: Sequence[tuple[str, str]], session: Session
     ) -> Iterator[tuple[Any, ...]]:
         """Answer files one after the other. Each is shown soon, but not each redraws the table."""
+        if not files:
+            yield (gr.skip(),) * 9
+            return
         if not self.model.done():
             yield _busy(files[0][1], texts.LOADING, "")
         answers = self.model.result()
@@ -154,7 +168,7 @@ class _Desk:
             if done == 0:
                 yield _busy(name, "Looking for aircraft", now)
             entry = None
-            for entry in answers.entry(path, name):
+            for entry in answers.entry(path, name, case.settings):
                 if time.monotonic() - last > CLOCK_S and entry.records[-1]["source"]["frame"]:
                     last = time.monotonic()
                     at = texts.clock(entry.records[-1]["source"]["frame"]["time_s"])
@@ -201,19 +215,34 @@ class _Desk:
         if case.entry is None or case.entry.clip or not _shares(shares):
             return self._show(session)
         try:
-            case.which = self.model.result().again(case.entry, shares, case.which)
+            case.which = self.model.result().again(case.entry, shares, case.which, case.settings)
         except (StillError, ValueError) as error:
             return (*self._show(session)[:-1], _told(str(error), True))
         case.heat = False
         return self._show(session)
 
-    def saver(self, how: str) -> Callable[[Session], list[str]]:
+    def on_theatre(self, session: Session, theatre: str | None, day: str) -> tuple[Any, ...]:
+        """Say of every answer what a theatre's sources say of its type, on a day or ever."""
+        from airframe.predictor import Settings
+
+        case, answers = self._case(session), self.model.result()
+        try:
+            where = load_theatre(theatre) if theatre in theatres() else None
+            when = parse_day(day.strip()) if where and day.strip() else None
+            case.settings = Settings(theatre=where, day=when)
+        except TheatreError as error:
+            return (*self._show(session)[:-1], _told(str(error), True))
+        for entry in case.entries:
+            entry.records = [answers.under(record, case.settings) for record in entry.records]
+        return self._show(session)
+
+    def saver(self, how: str) -> Callable[[Session], list[Any]]:
         """A handler that makes the case's export."""
 
-        def save(session: Session) -> list[str]:
+        def save(session: Session) -> list[Any]:
             from app.case import saved
 
-            return list(saved(self._case(session), self.model.result(), how))
+            return _file(*saved(self._case(session), self.model.result(), how))
 
         return save
 
@@ -246,7 +275,7 @@ class _Desk:
         from app.review import MANIFEST
 
         said = texts.exported(str(self.reviews.folder / MANIFEST))
-        return _told(said), [MANIFEST, "text/csv", text]
+        return _told(said), _file(MANIFEST, "text/csv", text)
 
     def _plot(self) -> str:
         try:
@@ -287,6 +316,11 @@ def _busy(name: str, said: str, now: str) -> tuple[Any, ...]:
     """The last answer must not stand uncovered beside a new file's name."""
     card = markup.busy_html(name, said)
     return card, "", None, gr.skip(), gr.Group(visible=False), "", now, gr.skip(), None
+
+
+def _file(name: str, kind: str, text: str) -> list[Any]:
+    """What scripts/save.js offers as a file. The time makes a second click a change too."""
+    return [name, kind, text, time.time()]
 
 
 def _told(said: str, wrong: bool = False) -> str:

@@ -10,6 +10,7 @@ from pictures import one_line
 from records import doubt, failed, record, unknown
 
 from app import about
+from app.loading import measured
 from app.review import MANIFEST, ReviewError, Reviews
 from data.manifest import read_manifest
 from data.taxonomy import Taxonomy
@@ -161,3 +162,12 @@ def test_about_tells_the_checkpoint_its_figures_and_limits():
     assert "does not tell the operator" in html
     assert "cd" * 32 in html
     assert "carries no figures" in about.about_html(record()["model"], {}, [], 91)
+
+
+def test_figures_beside_a_checkpoint_count_only_for_that_checkpoint(tmp_path):
+    assert measured(tmp_path, "ab") is None
+    (tmp_path / "metrics.json").write_text('{"checkpoint": {"sha256": "ab"}, "split": "test"}')
+    assert measured(tmp_path, "ab")["split"] == "test"
+    assert measured(tmp_path, "cd") is None
+    (tmp_path / "metrics.json").write_text("[]")
+    assert measured(tmp_path, "ab") is None

@@ -1,6 +1,6 @@
 // Draw, move or resize a box on the picture. Events: 'draw' with shares of the picture, 'pick'.
 const STEP = 0.01, LEAST = 0.01;
-let drawing = false;   // a finger draws only when asked to: else it scrolls the page
+let drawing = false;   // asked to draw: a finger then draws too, and no box is grabbed
 let drag = null;       // {mode, from: [x, y], box}
 let draft = null;      // [x0, y0, x1, y1] in shares
 const stage = () => element.querySelector('.af-stage[data-editable]');
@@ -38,8 +38,8 @@ element.addEventListener('pointerdown', (event) => {
   event.preventDefault();
   stage().focus({preventScroll: true});
   stage().setPointerCapture(event.pointerId);
-  const corner = event.target.closest('[data-corner]');
-  const chosen = event.target.closest('.af-chosen, .af-draft');
+  const corner = drawing ? null : event.target.closest('[data-corner]');
+  const chosen = drawing ? null : event.target.closest('.af-chosen, .af-draft');
   const from = at(event);
   if (corner) {
     const [x0, y0, x1, y1] = boxOf(corner.parentElement);
