@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from airframe.decision import Calibration, Verdict, judge
 from airframe.foreign import unknown_scores
 from airframe.looking import Sighting, checked_box, sightings
 from data.images import Still
+from data.theatre import Theatre, TheatreError
 from models.card import CheckpointError
 from models.checkpoint import LOCALIZER, Checkpoint, load_checkpoint
 from models.localizer import Localizer, load_localizer
@@ -36,11 +38,14 @@ class Settings:
     """What a user may ask for. None means what the checkpoint was calibrated to promise.
 
     `coverage` and `confidence` lie in (0, 1); `top_k` >= 1 is the least number of candidates.
+    `theatre` is where, and `day` when, what the type says of the operator is asked for.
     """
 
     coverage: float | None = None
     confidence: float | None = None
     top_k: int = 3
+    theatre: Theatre | None = None
+    day: date | None = None
 
     def __post_init__(self) -> None:
         for name in ("coverage", "confidence"):
@@ -49,6 +54,10 @@ class Settings:
                 raise ValueError(f"{name} must lie strictly between 0 and 1, not {value}")
         if self.top_k < 1:
             raise ValueError(f"top-k must be at least 1, not {self.top_k}")
+        if self.theatre is not None:
+            self.theatre.window(self.day)
+        elif self.day is not None:
+            raise TheatreError(f"date {self.day}: is read only with a theatre; give that too")
 
 
 @dataclass(frozen=True)
@@ -176,12 +185,14 @@ class Predictor:
 
     def fingerprint(self, settings: Settings) -> str:
         """SHA-256 of all that decides an answer besides the picture."""
-        said = {
+        said: dict[str, Any] = {
             "checkpoint": self.checkpoint.sha256,
             "coverage": settings.coverage or self.calibration.coverage,
             "confidence": settings.confidence or self.calibration.confidence,
             "top_k": settings.top_k,
         }
+        if settings.theatre is not None:
+            said |= {"theatre": settings.theatre.sha256, "day": str(settings.day)}
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 

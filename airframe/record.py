@@ -2,7 +2,7 @@
 
 `entropy` is in bits over the types; `unknown_score` is minus the largest logit, `unknown_p_value`
 the share of known aircraft that look so foreign. What this version does not measure (mutual
-information, quality) and was not asked (operators) is null.
+information, quality) and was not asked (operators without a theatre) is null.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 
 import airframe
 from airframe.looking import Sighting
+from airframe.operators import operators_of
 from airframe.predictor import Prediction, Predictor, Settings, describe
 from data.images import Still, StillError
 
@@ -50,7 +51,7 @@ def answer_record(
             "probability": _rounded(verdict.probability),
         }
     types = list(prediction.prediction_set)
-    return {
+    record: dict[str, Any] = {
         "schema": SCHEMA,
         "source": {
             "path": still.path,
@@ -81,6 +82,9 @@ def answer_record(
         **_common(predictor, settings),
         "failure": None,
     }
+    if settings.theatre is not None:
+        record["operators"] = operators_of(record, settings.theatre, settings.day)
+    return record
 
 
 def empty_record(
@@ -178,7 +182,16 @@ def _shape() -> dict[str, tuple[str, ...] | None]:
         "box": None,
         "located": ("by", "score"),
         "track": ("id", "frames", "effective_frames", "first_s", "last_s", "carried_by"),
-        "operators": ("theatre", "consistent_with", "decisive", "note", "sources"),
+        "operators": (
+            "theatre",
+            "theatre_sha256",
+            "date",
+            "consistent_with",
+            "decisive",
+            "says",
+            "note",
+            "sources",
+        ),
         "reason": None,
         "model": ("name", "version", "sha256", "engine"),
         "run": ("settings_sha256", "created_utc", "versions"),
