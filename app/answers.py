@@ -11,9 +11,8 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from airframe.operators import operators_of
-
 from airframe.batch import Task, answer_all
+from airframe.operators import operators_of
 from airframe.predictor import Predictor, Settings, describe
 from airframe.record import failure_record
 from airframe.saliency import heat_map

@@ -7,13 +7,22 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from data.recognition import WEFT, Card, Source, side_by_side
-from data.silhouette import Silhouette, silhouettes
-
 from app import texts
+from data.recognition import (
+    WEFT,
+    Card,
+    Separation,
+    SideBySide,
+    Source,
+    look_alikes,
+    side_by_side,
+)
+from data.silhouette import silhouettes
 
 Record = dict[str, Any]
 SHOWN = 3
+LISTED = 6
+LEAST = 0.02
 _MEASURES = {
     "length": "Length",
     "span": "Span",
@@ -24,57 +33,78 @@ _MEASURES = {
 
 
 def candidates_of(record: Record) -> list[str]:
-    """The types whose cards are worth a look: the leading ones, the set's members before others."""
-    listed = [c["type"] for c in record["candidates"] or ()]
+    """The types whose cards are worth a look, the likeliest first: members of the set, and others
+    with two per cent or more."""
     members = set((record["prediction_set"] or {}).get("types", ()))
-    return sorted(listed, key=lambda name: name not in members)[:SHOWN]
+    listed = [
+        c["type"]
+        for c in record["candidates"] or ()
+        if c["type"] in members or c["probability"] >= LEAST
+    ]
+    return listed[:SHOWN]
 
 
 def cues_html(record: Record, cards: Mapping[str, Card]) -> str:
-    """The cards of the leading candidates in columns: silhouettes, cues, sizes, what separates
-    them; each fact marked with its source or as unreferenced. Empty where there is no card."""
+    """The cards of the leading candidates in columns: silhouettes, what separates them, cues and
+    sizes; each fact marked with its source or as unreferenced. Empty where there is no card."""
     asked = candidates_of(record)
-    if not asked or not any(name in cards for name in asked):
+    if not any(name in cards for name in asked):
         return ""
     told = side_by_side(asked, cards)
     sources: list[Source] = []
-    drawn = {name: silhouettes(name) for name in told.types}
-    widest = max((_width(view) for views in drawn.values() for view in views or ()), default=1.0)
-    heads = "".join(_head(cards[name], drawn[name], widest) for name in told.types)
+    apart = told.separations
+    if len(told.types) == 1:  # nothing beside it: what it is otherwise taken for
+        apart = look_alikes(told.types[0], cards)[:LISTED]
+    pairs = "".join(_pair(pair, sources) for pair in apart)
     rows = "".join(_part(part, told.cues[part], sources) for part in WEFT)
     rows += "".join(_measure(_MEASURES[n], row, sources) for n, row in told.dimensions.items())
-    apart = "".join(
-        f"<li><strong>{escape(pair.first)}</strong>: {escape(pair.first_shows)} "
-        f"<strong>{escape(pair.second)}</strong>: {escape(pair.second_shows)} "
-        f"{_mark(pair.source, sources)}</li>"
-        for pair in told.separations
-    )
-    silent = [f"{a} and {b}" for a, b in told.apart_unknown]
-    notes = []
-    if silent:
-        notes.append(f"Not told apart on a card yet: {', '.join(silent)}.")
-    if told.without_card:
-        notes.append(f"No card yet: {', '.join(told.without_card)}.")
+    names = "".join(f'<th scope="col">{escape(name)}</th>' for name in told.types)
+    title = "How to tell them apart" if len(told.types) > 1 else "What to check"
     return (
-        '<details class="af-part af-cues"><summary><h3>How to tell them apart: '
-        f"{escape(', '.join(told.types))}</h3></summary>"
+        f'<section class="af-part af-cues"><h3>{title}: {escape(", ".join(told.types))}</h3>'
+        f'<div class="af-heads">{_heads(told.types, cards)}</div>'
+        f"{f'<ul class=af-apart>{pairs}</ul>' if pairs else ''}"
+        f'<p class="af-small">{escape(_silence(told))}</p>'
+        "<details><summary>Wings, engines, fuselage, tail and sizes, with their sources</summary>"
         f'<p class="af-small">{escape(texts.CUES)}</p>'
-        f"{f'<ul class=af-apart>{apart}</ul>' if apart else ''}"
         '<div class="af-scroll" tabindex="0" role="region" aria-label="Recognition cards">'
-        f"<table><thead><tr><td></td>{heads}</tr></thead><tbody>{rows}</tbody></table></div>"
-        f'<p class="af-small">{escape(" ".join(notes))}</p>{_sources(sources)}</details>'
+        f"<table><thead><tr><td></td>{names}</tr></thead><tbody>{rows}</tbody></table></div>"
+        f"{_sources(sources)}</details></section>"
     )
 
 
-def _head(card: Card, drawn: Silhouette | None, widest: float) -> str:
-    names = ", ".join(name for name in (card.names.nato, *card.names.common) if name)
-    views = "".join(
-        f'<div style="width:{100 * _width(view) / widest:.1f}%">{view}</div>'
-        for view in drawn or ()
-    )
+def _silence(told: SideBySide) -> str:
+    """What the cards don't say yet."""
+    silent = ", ".join(f"{a} and {b}" for a, b in told.apart_unknown)
+    missing = ", ".join(told.without_card)
+    notes = [f"Not told apart on a card yet: {silent}."] if silent else []
+    return " ".join([*notes, *([f"No card yet: {missing}."] if missing else [])])
+
+
+def _heads(types: Sequence[str], cards: Mapping[str, Card]) -> str:
+    """Names and silhouettes of each type, all at one scale."""
+    drawn = {name: silhouettes(name) for name in types}
+    widest = max((_width(view) for views in drawn.values() for view in views or ()), default=1.0)
+    heads = ""
+    for name in types:
+        names = cards[name].names
+        more = ", ".join(called for called in (names.nato, *names.common) if called)
+        views = "".join(
+            f'<div style="width:{100 * _width(view) / widest:.1f}%">{view}</div>'
+            for view in drawn[name] or ()
+        )
+        heads += (
+            f'<div><strong>{escape(name)}</strong> <span class="af-small">{escape(more)}</span>'
+            f'<div class="af-views">{views}</div></div>'
+        )
+    return heads
+
+
+def _pair(pair: Separation, sources: list[Source]) -> str:
     return (
-        f'<th scope="col">{escape(card.type)}<br><span class="af-small">{escape(names)}</span>'
-        f'<div class="af-views">{views}</div></th>'
+        f"<li><strong>{escape(pair.first)}</strong>: {escape(pair.first_shows)}. "
+        f"<strong>{escape(pair.second)}</strong>: {escape(pair.second_shows)}. "
+        f"{_mark(pair.source, sources)}</li>"
     )
 
 

@@ -66,7 +66,9 @@ def heading_html(title: str, said: str = "") -> str:
 
 def waiting_html() -> str:
     """The card before there is a picture."""
-    return f'<section class="af-card af-waiting"><p>{escape(texts.WAITING)}</p></section>'
+    promised = "".join(f"<li>{escape(promise)}</li>" for promise in texts.PROMISES)
+    said = escape(texts.WAITING)
+    return f'<section class="af-card af-waiting"><p>{said}</p><ul>{promised}</ul></section>'
 
 
 def busy_html(name: str, said: str) -> str:

@@ -68,14 +68,16 @@ def _identify(examples: list[Path], limits: PageLimits) -> dict[str, Any]:
                 label="Stills or clips: drop, pick or paste",
                 file_count="multiple",
                 file_types=sorted(IMAGE_SUFFIXES | VIDEO_SUFFIXES),
-                height=120,
+                height=150,
                 elem_id="upload",
             )
             progress = _html("", elem_id="progress")
             stop = gr.Button("Stop, keep what is done", size="sm", visible=False, elem_id="stop")
             stage = _html("", "stage", elem_id="stage")
             shown = [(_example_thumb(p), texts.example_caption(p.stem, _types())) for p in examples]
-            with gr.Group(elem_classes="af-plain", elem_id="examples-part"):
+            with gr.Column(visible=False, elem_id="keeping") as keeping:
+                made = _keeping()
+            with gr.Column(elem_id="examples-part"):
                 _html(
                     markup.hint_html(
                         FORMATS, Limits().max_bytes, limits.max_bytes, limits.clip_seconds
@@ -85,8 +87,6 @@ def _identify(examples: list[Path], limits: PageLimits) -> dict[str, Any]:
         with gr.Column(min_width=320, scale=6, elem_classes="af-right"):
             table = _html("", "table", elem_id="table")
             answer = _html(markup.waiting_html(), "pick", elem_id="answer")
-            with gr.Group(visible=False, elem_id="keeping", elem_classes="af-plain") as keeping:
-                made = _keeping()
     return {
         "upload": upload,
         "progress": progress,

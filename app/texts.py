@@ -12,6 +12,12 @@ INTRO = (
     "a type is never proof of an operator."
 )
 WAITING = "Drop a still or a clip, or pick an example: the answer appears here."
+PROMISES = (
+    "The answer first, in words: the type where the picture carries it, else the family or the "
+    "role, else that it cannot be told.",
+    "How sure, in calibrated figures, with the types that cannot be ruled out.",
+    "Where the doubt lies, what to look for yourself, and what none of it proves.",
+)
 LOADING = "Loading the model. You can drop files already; they are answered as soon as it is there."
 PICTURE = "The picture, upright and in sRGB, with the boxes that were looked at"
 STAGE_HELP = (

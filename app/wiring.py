@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
-from data.theatre import THEATRES, TheatreError, load_theatre, parse_day
 
 from app import about, markup, table, texts
 from app.limits import PageLimits
 from app.review import ReviewError, Reviews
 from data.images import StillError
 from data.taxonomy import Taxonomy
+from data.theatre import THEATRES, TheatreError, load_theatre, parse_day
 
 if TYPE_CHECKING:
     from app.answers import Answers
@@ -40,7 +40,7 @@ class Parts:
     example: gr.HTML
     table: gr.HTML
     answer: gr.HTML
-    keeping: gr.Group
+    keeping: gr.Column
     confirm: gr.Button
     aside: gr.Button
     node: gr.Dropdown
@@ -307,7 +307,7 @@ class _Desk:
             picture_panel(case, answers),
             records[0] if len(records) == 1 else records or None,
             self._table(case),
-            gr.Group(visible=entry is not None),
+            gr.Column(visible=entry is not None),
             "",
         )
 
@@ -315,7 +315,7 @@ class _Desk:
 def _busy(name: str, said: str, now: str) -> tuple[Any, ...]:
     """The last answer must not stand uncovered beside a new file's name."""
     card = markup.busy_html(name, said)
-    return card, "", None, gr.skip(), gr.Group(visible=False), "", now, gr.skip(), None
+    return card, "", None, gr.skip(), gr.Column(visible=False), "", now, gr.skip(), None
 
 
 def _file(name: str, kind: str, text: str) -> list[Any]:

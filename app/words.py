@@ -186,13 +186,13 @@ def path_sentence(steps: Sequence[Step]) -> str:
 
 
 def meters(record: Record, n_types: int) -> list[Meter]:
-    """The picture's doubt and the model's, apart; empty where nothing was measured at all.
+    """The picture's doubt and the model's, apart; empty where there are no candidates.
 
     The entropy of the answer (bits) is what both leave open; its part that the model's members
     disagree on is the mutual information (Houlsby et al. 2011), the rest lies in the picture.
     """
     doubt = record["uncertainty"]
-    if not doubt or doubt["entropy"] is None:
+    if not doubt or doubt["entropy"] is None or not record["candidates"]:
         return []
     shared = doubt["mutual_information"]
     left = max(doubt["entropy"] - (shared or 0.0), 0.0)
