@@ -93,8 +93,9 @@ def wire(
     for part in (parts.answer, parts.stage, parts.table):
         part.pick(desk.on_pick, session, shown, **quiet)
     parts.stage.draw(desk.on_draw, session, shown, **quiet)
-    parts.stop.click(desk.on_stop, session, filling, cancels=[files, picked], queue=False, **quiet)
-    parts.clear.click(desk.on_clear, session, filling, queue=False, **quiet)
+    ended: dict[str, Any] = {"cancels": [files, picked], "queue": False, **quiet}
+    parts.stop.click(desk.on_stop, session, filling, **ended)
+    parts.clear.click(desk.on_clear, session, filling, **ended)
     asked = [session, parts.theatre, parts.day]
     parts.theatre.input(desk.on_theatre, asked, shown, **quiet)
     parts.day.submit(desk.on_theatre, asked, shown, **quiet)

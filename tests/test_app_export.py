@@ -45,3 +45,12 @@ def test_a_hostile_name_is_text_in_the_report():
     evil = "<script>alert(1)</script>"
     made = record(source=record()["source"] | {"path": evil})
     assert "<script" not in export.report_html([([made], "")], evil)
+
+
+def test_a_report_says_who_flew_it_where_that_was_asked():
+    said = {"theatre": "syria-2015", "date": None, "decisive": False, "says": "Flown by both."}
+    said |= {"note": "No proof.", "sources": ["One, 2015"]}
+    html = export.report_html([([record(operators=said)], "")])
+    assert "<details open>" in html
+    for part in ("Flown by both.", "not decisive", "No proof.", "One, 2015"):
+        assert part in html
