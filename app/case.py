@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from data.recognition import load_cards
-
 from airframe.predictor import Settings
 from app import export, pictures, texts, words
 from app.answers import Answers, Entry
@@ -15,6 +13,7 @@ from app.flown import operators_html
 from app.markup import answers_html, waiting_html
 from app.timeline import timeline_html
 from data.images import StillError
+from data.recognition import load_cards
 
 Record = dict[str, Any]
 

@@ -9,6 +9,7 @@ from fractions import Fraction
 from typing import Any
 
 from airframe.decision import percent
+from airframe.doubt import in_words
 from app import texts
 from data.taxonomy import RANKS, Node, Taxonomy
 
@@ -204,16 +205,24 @@ def meters(record: Record, n_types: int) -> list[Meter]:
         else f"As open as {_count(even)} equally likely types."
     )
     whole = "" if shared is not None else " The model's own doubt is in this figure too."
-    said += whole + _quality(doubt["quality"])
+    said += whole + _usual(doubt.get("picture_doubt")) + _quality(doubt["quality"])
     picture = Meter("The picture's doubt", min(left / most, 1.0), f"{left:.2f} bits", said)
     if shared is None:
         missing = "This checkpoint does not measure it: one network cannot disagree with itself."
         return [picture, Meter("The model's doubt", None, "not measured", missing)]
-    said = "How much the model's own members disagree: what more training pictures could settle."
+    said = "How much the model's own looks disagree: what more training pictures could settle."
+    said += _usual(doubt.get("model_doubt"))
     model = Meter(
         "The model's doubt", min(max(shared, 0.0) / most, 1.0), f"{shared:.2f} bits", said
     )
     return [picture, model]
+
+
+def _usual(rank: float | None) -> str:
+    """What a rank among the calibration pictures says; empty where there is none."""
+    if rank is None:
+        return ""
+    return f" {in_words(rank).capitalize()}: {percent(rank)} of the calibration pictures had less."
 
 
 def _count(even: float) -> str:
