@@ -1,0 +1,102 @@
+"""The study of doubt as Markdown tables for a model card."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+KINDS = "field", "photo", "all"
+# Of each family of scores the best and what is in use; doubt.json has all of them.
+_SETS = "lac", "raps", "aps", "aps, random"
+_BOUNDS = "pooled", "kinds", "clusters"
+
+
+def doubt_markdown(study: Mapping[str, Any]) -> str:
+    """Four tables of `airframe.study.study`: answers, sets, what is foreign, whose doubt."""
+    tables = (_answers(study["answers"]), _sets(study["sets"]))
+    tables += (_foreign(study["unknown_scores"]), _whose(study["doubt"]))
+    return "\n\n".join("\n".join(table) for table in tables)
+
+
+def _answers(answers: Mapping[str, Any]) -> Iterator[str]:
+    kinds = [kind for kind in KINDS if kind in answers["curves"]]
+    yield from _head(
+        "way to answer, asked",
+        [f"`{k}`: {what}" for k in kinds for what in ("answered", "of those right", "mean depth")],
+    )
+    for row in answers["answers"]:
+        asked = "" if row["confidence"] is None else f", {row['confidence']:g}"
+        figures = [
+            _cell(row["kinds"][kind].get(name))
+            for kind in kinds
+            for name in ("answer_rate", "answers_right", "depth")
+        ]
+        yield _row(row["rule"].replace("_", "-") + asked, figures)
+    yield ""
+    yield from _head("area under risk and coverage", [f"`{kind}`" for kind in kinds])
+    for way in answers["curves"][kinds[0]]:
+        areas = [_cell(answers["curves"][kind][way]["area"], 4) for kind in kinds]
+        yield _row(way.replace("_", "-"), areas)
+    gaps = {r["kind"]: r for r in answers["differences"] if (r["rule"], r["figure"]) == _GAP}
+    yield _row("roll-up less flat", [_cell(gaps[kind], 4) for kind in kinds])
+
+
+_GAP = "roll_up", "area"
+
+
+def _sets(sets: Mapping[str, Any]) -> Iterator[str]:
+    kinds = [kind for kind in KINDS if kind in sets["rows"][0]["kinds"]]
+    yield from _head(
+        f"sets, {sets['coverage']:g} asked",
+        [f"`{kind}`: {what}" for kind in kinds for what in ("coverage", "size")],
+    )
+    for row in sets["rows"]:
+        if row["score"] in _SETS and row["bound"] in _BOUNDS:
+            figures = [_cell(row["kinds"][k][what]) for k in kinds for what in ("coverage", "size")]
+            yield _row(f"{row['score']}, {row['bound']}", figures)
+
+
+def _foreign(scores: Mapping[str, Any]) -> Iterator[str]:
+    kinds = [kind for kind in KINDS if kind in next(iter(scores.values()))["test"]]
+    for number, kind in enumerate(kinds):
+        against = next(iter(scores.values()))["test"][kind]
+        n = next(iter(against.values()))["auroc"]["n"]
+        heads = [f"{what} (n = {one['auroc']['n_foreign']})" for what, one in against.items()]
+        if number:
+            yield ""
+        yield from _head(f"AUROC (FPR95) of `{kind}` (n = {n}) against", ["AUROC on val", *heads])
+        for name, row in scores.items():
+            cells = [
+                f"{_cell(one['auroc'])} ({one['fpr95']['value']:.2f})"
+                for one in row["test"][kind].values()
+            ]
+            chosen = "–" if row["val_auroc"] is None else f"{row['val_auroc']:.3f}"
+            yield _row(name, [chosen, *cells])
+
+
+def _whose(doubts: Mapping[str, Any]) -> Iterator[str]:
+    first = next(iter(doubts.values()))
+    heads = [f"wrong, `{kind}`" for kind in first["wrong_auroc"]]
+    yield from _head("AUROC of each doubt", [*heads, *first["foreign_auroc"]])
+    for name, row in doubts.items():
+        values = [*row["wrong_auroc"].values(), *row["foreign_auroc"].values()]
+        yield _row(name, [f"{value:.3f}" for value in values])
+
+
+def _head(first: str, heads: Sequence[str]) -> Iterator[str]:
+    yield _row(first, heads)
+    yield "|---|" + "---:|" * len(heads)
+
+
+def _row(name: str, cells: Sequence[str]) -> str:
+    return f"| {name} | " + " | ".join(cells) + " |"
+
+
+def _cell(figure: Mapping[str, Any] | None, digits: int = 3) -> str:
+    if figure is None:
+        return "–"
+    value = f"{figure['value']:.{digits}f}"
+    if figure["low"] is None:
+        return value
+    wide = digits - 1
+    return f"{value} [{figure['low']:.{wide}f}, {figure['high']:.{wide}f}]"
