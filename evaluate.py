@@ -3,6 +3,7 @@
 python evaluate.py --run runs/strong             (the test split of a run, with its checkpoint)
 python evaluate.py --manifest my/manifest.csv    (all labelled stills of a manifest)
 python evaluate.py --run runs/strong --looks     (whole frames, centre, localizer, true boxes …)
+python evaluate.py --run runs/strong --degraded  (blurred, hazy, dark, small, compressed, captioned)
 python evaluate.py --run runs/localizer          (the localizer that a run trained)
 python evaluate.py --localizer models/release/strong/localizer      (the one that ships)
 python evaluate.py --run runs/strong --report out/strong    (all of it, and its doubt, on a page)
@@ -53,6 +54,9 @@ def main(
     background_kind: Annotated[
         list[str] | None, typer.Option(help="Kinds that show nothing of the taxonomy.")
     ] = None,
+    kind: Annotated[
+        list[str] | None, typer.Option(help="Only pictures of these kinds; by default all.")
+    ] = None,
     boxes: Annotated[Path | None, typer.Option(help="More boxes: a CSV of path, box.")] = None,
     dropped: Annotated[
         Path | None, typer.Option(help="Pictures to leave out: a CSV of path, fault, note.")
@@ -64,6 +68,13 @@ def main(
     looks: Annotated[
         bool,
         typer.Option("--looks", help="Compare where it looks, on the pictures with a box."),
+    ] = False,
+    degraded: Annotated[
+        bool,
+        typer.Option(
+            "--degraded",
+            help="Degrade each still in 8 ways and 5 severities; looks are kept beside --output.",
+        ),
     ] = False,
     clips: Annotated[
         int,
@@ -131,10 +142,13 @@ def main(
                 )
             else:
                 raise AssessError("give --run RUN_FOLDER or --manifest FILE")
+            task = replace(task, kinds=tuple(kind or ()))
             if report_to:
                 report, tables = _report(task, report_to, batch_size, device)
             elif clips:
                 report, tables = _clips(task, clips, device)
+            elif degraded:
+                report, tables = _degraded(task, coverage, output, device)
             elif looks:
                 report, tables = _looks(task, batch_size, device)
             else:
@@ -212,6 +226,16 @@ def _looks(task: Task, batch_size: int, device: str) -> Measured:
         for look in LOOKS
     ]
     return {"looks": reports, "failures": reports[0]["failures"]}, [looks_table(reports)]
+
+
+def _degraded(task: Task, coverage: float | None, output: Path | None, device: str) -> Measured:
+    from airframe.degraded_report import degraded_tables
+    from airframe.robustness import assess_degraded
+
+    report = assess_degraded(
+        task, coverage=coverage, cache=output, device=device, progress=_progress
+    )
+    return report, degraded_tables(report)
 
 
 def _clips(task: Task, frames: int, device: str) -> Measured:

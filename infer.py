@@ -2,6 +2,7 @@
 
 python infer.py examples/ --output records.jsonl
 python infer.py footage/ --every 0.5 --output records.csv
+python infer.py a.jpg --theatre syria-2015 --date 2015-10-03
 """
 
 from __future__ import annotations
@@ -52,6 +53,14 @@ def main(
         str | None,
         typer.Option(help="x0,y0,x1,y1 in pixels: look there, in the one still given."),
     ] = None,
+    theatre: Annotated[
+        str | None,
+        typer.Option(help="syria-2015, or a YAML file: what the type says of who flew it there."),
+    ] = None,
+    date: Annotated[
+        str | None,
+        typer.Option(help="The day of the footage, YYYY-MM-DD; else the theatre's whole period."),
+    ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Stills in one pass.")] = 8,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 …")] = "auto",
 ) -> None:
@@ -65,11 +74,14 @@ def main(
     from airframe.batch import Task, find_files
     from airframe.predictor import Predictor, Settings, checkpoint_folder
     from data.sampling import Sampling
+    from data.theatre import load_theatre, parse_day
     from data.video import is_clip
     from models.card import CheckpointError
 
     try:
-        settings = Settings(coverage, confidence, top_k)
+        where = None if theatre is None else load_theatre(theatre)
+        day = None if date is None else parse_day(date)
+        settings = Settings(coverage, confidence, top_k, where, day)
         task = Task(settings, batch_size, Sampling.parse(every), _edges(box))
         predictor = Predictor(checkpoint_folder(checkpoint), device)
     except (CheckpointError, ValueError) as error:
@@ -94,10 +106,10 @@ def main(
             highlight=False,
             soft_wrap=True,
         )
-    where = f"; records in {output}" if output not in (None, "-") else ""
+    written = f"; records in {output}" if output not in (None, "-") else ""
     lost = len({r["source"]["path"] for r in failed})
     console.print(
-        f"{len(files) - lost} of {len(files)} answered{where}. "
+        f"{len(files) - lost} of {len(files)} answered{written}. "
         "A type is never proof of an operator.",
         highlight=False,
         soft_wrap=True,

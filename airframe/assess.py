@@ -28,8 +28,9 @@ class Task:
     box; at the middle of the frame; at all of it; where the localizer says, but only with the looks
     at the box, or at the frame; and at the largest box after every aircraft is painted over, which
     shows what the background alone gives away. `boxed` leaves out pictures without a box in
-    the manifest, so that all looks are measured on the same ones. `cache` is a folder that keeps
-    what the network said (`airframe.seen.cached`).
+    the manifest, so that all looks are measured on the same ones. `kinds`, where there are any, are
+    all that is measured. `cache` is a folder that keeps what the network said
+    (`airframe.seen.cached`).
     """
 
     checkpoint: Path
@@ -43,6 +44,7 @@ class Task:
     look: str = "localizer"
     boxed: bool = False
     cache: Path | None = None
+    kinds: tuple[str, ...] = ()
 
 
 def task_of_run(run: Path, split: str) -> Task:
@@ -120,7 +122,7 @@ def samples_of(task: Task, classes: tuple[str, ...]) -> tuple[list[Sample], list
     )
     if task.dropped:
         samples = without_dropped(samples, task.dropped)
-    samples = _of_split(samples, task)
+    samples = _of_kinds(_of_split(samples, task), task)
     if task.boxed:
         samples = [sample for sample in samples if sample.boxes]
     kept, outside = relabel(samples, Taxonomy.load(), classes)
@@ -145,6 +147,14 @@ def _of_split(samples: list[Sample], task: Task) -> list[Sample]:
     if not chosen:
         raise AssessError(f"{where}: no sample in the split {task.split!r}")
     return chosen
+
+
+def _of_kinds(samples: list[Sample], task: Task) -> list[Sample]:
+    for kind in task.kinds:
+        there = sorted({sample.kind for sample in samples})
+        if kind not in there:
+            raise AssessError(f"kind {kind!r} is in no picture; there are {', '.join(there)}")
+    return [sample for sample in samples if not task.kinds or sample.kind in task.kinds]
 
 
 def by_size(evaluated: Evaluated, sizes: Floats) -> dict[str, Any]:

@@ -49,7 +49,7 @@ def clip_records(
         sighted = [predictor.look(still) for still in stills]
         views = [(f, s) for f, mine in zip(stills, sighted, strict=True) for s in mine]
         outputs = predictor.outputs(views)
-        logits, signs = outputs.logits, predictor.signs(outputs)
+        logits, signs = outputs.logits, predictor.signs(outputs, views)
         answers = predictor.judge_all(logits, signs, [s for _, s in views], settings)
         start = 0
         for frame, still, mine in zip(frames, stills, sighted, strict=True):

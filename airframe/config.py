@@ -88,7 +88,8 @@ class TrainConfig(_Section):
     With 0 `epochs` the weights stay as they come, and are only calibrated. The first `small_epochs`
     see pictures at three quarters of the size. Each stage of the backbone learns at `layer_decay`
     times the rate of the next. `mixup` is the concentration of its Beta distribution; 0 mixes
-    nothing.
+    nothing. Of the epochs the best on val or the last is kept; `start_share` of the result are the
+    weights that training started from (Wortsman et al. 2022, robust fine-tuning).
 
     One process trains on each of `devices`, on each of `nodes`. `batch_size` is that of all of them
     together. On several nodes the run folder has to be on a disk that all of them share.
@@ -110,6 +111,8 @@ class TrainConfig(_Section):
     augment: Annotated[float, Field(ge=0, le=2)] = 1.0
     mixup: Annotated[float, Field(ge=0, le=10)] = 0.0
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.998
+    keep: Literal["best", "last"] = "best"
+    start_share: Fraction = 0.0
     patience: Positive = 10
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     accelerator: str = "auto"

@@ -11,7 +11,9 @@ import numpy as np
 
 from airframe.calibration import Bools, Floats, Reals, fit_temperature, softmax
 from airframe.conformal import StratifiedScores, lac_scores, prediction_sets
+from airframe.doubt import DoubtScale
 from airframe.foreign import KnownScores, unknown_scores
+from airframe.quality import QualityGate
 from airframe.rollup import Answers, RollUp
 from data.taxonomy import RANKS, Taxonomy
 
@@ -28,7 +30,9 @@ class Calibration:
     `airframe.tracks.pool` takes, 1 where it was not measured: frames then add no certainty.
     `rollup` says from which probability on answers are right as often as asked, `known` how foreign
     known aircraft look; at most a share `false_unknown` of them is called unknown for that. The
-    `thin` types were learned from too few photographs to be named: their family is.
+    `thin` types were learned from too few photographs to be named: their family is. `quality` is
+    what views were calibrated on, `doubts` which entropy ("picture") and mutual information
+    ("model") are usual; each None or empty where it was not measured.
     """
 
     temperature: float
@@ -43,6 +47,8 @@ class Calibration:
     known: KnownScores = field(default_factory=lambda: KnownScores({}))
     false_unknown: float = 0.05
     thin: tuple[str, ...] = ()
+    quality: QualityGate | None = None
+    doubts: Mapping[str, DoubtScale] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.temperature) and self.temperature > 0):
@@ -125,6 +131,8 @@ class Calibration:
             "known": self.known.to_dict(),
             "false_unknown": self.false_unknown,
             "thin": list(self.thin),
+            "quality": None if self.quality is None else self.quality.to_dict(),
+            "doubts": {name: scale.to_dict() for name, scale in self.doubts.items()},
         }
 
     @classmethod
@@ -144,6 +152,8 @@ class Calibration:
                 KnownScores.from_dict(raw["known"]),
                 float(raw["false_unknown"]),
                 tuple(raw["thin"]),
+                None if raw["quality"] is None else QualityGate.from_dict(raw["quality"]),
+                {name: DoubtScale.from_dict(scale) for name, scale in raw["doubts"].items()},
             )
         except (KeyError, TypeError, AttributeError, IndexError) as error:
             raise ValueError(f"the calibration is incomplete: {error!r}") from error

@@ -129,9 +129,9 @@ def evaluate(evaluated: Evaluated) -> dict[str, Any]:
 
 def _mistakes(known: Evaluated) -> list[dict[str, Any]]:
     """The pictures that were answered wrongly, the surest first."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     for i, (sample, verdict) in enumerate(zip(known.samples, known.verdicts, strict=True)):
-        if verdict is not None and not _holds(known, i):
+        if verdict is not None and not holds(known, i):
             members = list(known.taxonomy.members(verdict, known.classes))
             probability = round(float(known.probs[i, members].sum()), 4)
             row = {"picture": sample.key, "kind": sample.kind, "label": sample.node}
@@ -151,7 +151,7 @@ def _figures(part: Evaluated) -> dict[str, Any]:
         "answer_rate": share_with_interval(answered, part.groups),
     }
     if answered.any():
-        right = np.array([_holds(part, i) for i in np.flatnonzero(answered).tolist()])
+        right = np.array([holds(part, i) for i in np.flatnonzero(answered).tolist()])
         figures["answers_right"] = share_with_interval(right, part.groups[answered])
     typed = part.typed()
     return figures | (_type_figures(typed) if typed.samples else {})
@@ -207,8 +207,8 @@ def _type_rows(known: Evaluated) -> list[dict[str, Any]]:
     return rows
 
 
-def _holds(part: Evaluated, index: int) -> bool:
-    """Whether the verdict is true of the sample: one is an ancestor-or-self of the other."""
+def holds(part: Evaluated, index: int) -> bool:
+    """Whether the verdict on a sample is true of it: one is an ancestor-or-self of the other."""
     verdict, truth = part.verdicts[index], part.samples[index].node
     assert verdict is not None
     assert truth is not None

@@ -68,7 +68,8 @@ class Known:
         """The distance to the k-th nearest on the unit sphere (Sun et al. 2022)."""
         bank, asked = _unit(self.features), _unit(_floats(features))
         squared = np.clip(2 - 2 * asked @ bank.T, 0, None)
-        return np.asarray(np.sqrt(np.partition(squared, NEIGHBOUR - 1, axis=1)[:, NEIGHBOUR - 1]))
+        kth = min(NEIGHBOUR, len(bank)) - 1
+        return np.asarray(np.sqrt(np.partition(squared, kth, axis=1)[:, kth]))
 
     def mahalanobis(self, features: Reals) -> Floats:
         """The squared Mahalanobis distance to the nearest type's mean, all types of one covariance

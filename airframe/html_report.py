@@ -150,7 +150,7 @@ def _foreign_tables(scores: Mapping[str, Any]) -> Iterable[str]:
         rows = [
             [
                 name,
-                f"{row['val_auroc']:.3f}",
+                "–" if row["val_auroc"] is None else f"{row['val_auroc']:.3f}",
                 *(
                     f"{estimate(one['auroc'])}, {one['fpr95']['value']:.2f}"
                     for one in row["test"][kind].values()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,10 @@ from airframe.decision import Calibration, Verdict, judge
 from airframe.doubt import entropy, split_doubt
 from airframe.foreign import unknown_scores
 from airframe.looking import Sighting, checked_box, sightings
+from airframe.quality import MEASURES, as_row, quality_reason
 from data.images import Still
+from data.quality import measures
+from data.theatre import Theatre, TheatreError
 from models.card import CheckpointError
 from models.checkpoint import LOCALIZER, Checkpoint, load_checkpoint
 from models.ensemble import together
@@ -38,11 +42,14 @@ class Settings:
     """What a user may ask for. None means what the checkpoint was calibrated to promise.
 
     `coverage` and `confidence` lie in (0, 1); `top_k` >= 1 is the least number of candidates.
+    `theatre` is where, and `day` when, what the type says of the operator is asked for.
     """
 
     coverage: float | None = None
     confidence: float | None = None
     top_k: int = 3
+    theatre: Theatre | None = None
+    day: date | None = None
 
     def __post_init__(self) -> None:
         for name in ("coverage", "confidence"):
@@ -51,6 +58,10 @@ class Settings:
                 raise ValueError(f"{name} must lie strictly between 0 and 1, not {value}")
         if self.top_k < 1:
             raise ValueError(f"top-k must be at least 1, not {self.top_k}")
+        if self.theatre is not None:
+            self.theatre.window(self.day)
+        elif self.day is not None:
+            raise TheatreError(f"date {self.day}: is read only with a theatre; give that too")
 
 
 @dataclass(frozen=True)
@@ -60,6 +71,9 @@ class Prediction:
     `sighting` is where it was looked for. `entropy` in bits; `mutual_information` that between the
     answer and the look, in bits, None where there is one look; `unknown_score` is minus the largest
     logit: higher is more foreign; `unknown_p_value` the share of known aircraft that look so.
+    `picture_doubt` and `model_doubt` are the shares of calibration pictures in which entropy and
+    mutual information were less. `quality` is `data.quality.measures` of the view, `outside` those
+    of them that are poorer than what was calibrated on. None is what was not measured.
     """
 
     sighting: Sighting
@@ -71,6 +85,10 @@ class Prediction:
     mutual_information: float | None
     unknown_score: float
     unknown_p_value: float | None
+    picture_doubt: float | None = None
+    model_doubt: float | None = None
+    quality: Mapping[str, float] | None = None
+    outside: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -90,20 +108,22 @@ class Outputs:
 
 @dataclass(frozen=True)
 class Signs:
-    """What is seen of N aircraft beside their probabilities: unknown scores (N,) and mutual
-    information (N,), NaN where there is one look."""
+    """What is seen of N aircraft beside their probabilities: unknown scores (N,), mutual
+    information (N,), NaN where there is one look, and measures of the views (N, M) in the order of
+    `airframe.quality.MEASURES`."""
 
     unknown_scores: Floats
     mutual_information: Floats
+    measures: Floats
 
     def __getitem__(self, rows: slice) -> Signs:
-        return Signs(self.unknown_scores[rows], self.mutual_information[rows])
+        return Signs(*(values[rows] for values in vars(self).values()))
 
     @classmethod
     def pooled(cls, frames: Sequence[Signs]) -> Signs:
         """The mean over the frames of one aircraft: pooled logits are steeper than any frame's."""
-        rows = ([one.unknown_scores for one in frames], [one.mutual_information for one in frames])
-        return cls(*(np.concatenate(values).mean(keepdims=True) for values in rows))
+        parts = zip(*(vars(one).values() for one in frames), strict=True)
+        return cls(*(np.concatenate(part).mean(axis=0, keepdims=True) for part in parts))
 
 
 class Predictor:
@@ -150,12 +170,13 @@ class Predictor:
         looks = torch.stack([output.logits for output in alone], dim=1)
         return Outputs(looks.numpy(), alone[0].features.numpy())
 
-    def signs(self, outputs: Outputs) -> Signs:
+    def signs(self, outputs: Outputs, views: Sequence[tuple[Still, Sighting]]) -> Signs:
         """What is seen beside the probabilities."""
-        information = np.full(len(outputs.looks), np.nan)
+        information = np.full(len(views), np.nan)
         if outputs.looks.shape[1] > 1:
             _, information = split_doubt(outputs.looks, self.calibration.temperature)
-        return Signs(unknown_scores(outputs.logits), information)
+        measured = [as_row(measures(still.rgb, sighting.box)) for still, sighting in views]
+        return Signs(unknown_scores(outputs.logits), information, np.stack(measured))
 
     def predict(
         self,
@@ -174,7 +195,9 @@ class Predictor:
         views = [(f, s) for f, mine in zip(stills, seen, strict=True) for s in mine]
         outputs = self.outputs(views)
         answers = iter(
-            self.judge_all(outputs.logits, self.signs(outputs), [s for _, s in views], settings)
+            self.judge_all(
+                outputs.logits, self.signs(outputs, views), [s for _, s in views], settings
+            )
         )
         return [[next(answers) for _ in mine] for mine in seen]
 
@@ -197,36 +220,52 @@ class Predictor:
     def _judged(
         self, probs: Floats, members: Bools, signs: Signs, sighting: Sighting, settings: Settings
     ) -> Prediction:
-        score, information = float(signs.unknown_scores[0]), float(signs.mutual_information[0])
+        calibration, score = self.calibration, float(signs.unknown_scores[0])
         verdict = judge(
             probs,
             score,
             sighting.faint if sighting.missed else None,
             self.checkpoint.taxonomy,
             self.classes,
-            settings.confidence or self.calibration.confidence,
-            self.calibration,
+            settings.confidence or calibration.confidence,
+            calibration,
         )
+        quality = dict(zip(MEASURES, signs.measures[0].tolist(), strict=True))
+        gate = calibration.quality
+        outside = gate.outside(quality) if gate else []
+        if gate and (warning := quality_reason(quality, outside, gate.worst)):
+            verdict = replace(verdict, reason=f"{verdict.reason} {warning}")
+        bits, information = float(entropy(probs)), float(signs.mutual_information[0])
         return Prediction(
             sighting=sighting,
             probs=probs,
             prediction_set=tuple(self.classes[i] for i in np.argsort(-probs) if members[i]),
-            coverage=settings.coverage or self.calibration.coverage,
+            coverage=settings.coverage or calibration.coverage,
             verdict=verdict,
-            entropy=float(entropy(probs)),
+            entropy=bits,
             mutual_information=None if np.isnan(information) else information,
             unknown_score=score,
-            unknown_p_value=self.calibration.known.p_value(score),
+            unknown_p_value=calibration.known.p_value(score),
+            picture_doubt=self._rank("picture", bits),
+            model_doubt=self._rank("model", information),
+            quality=quality,
+            outside=tuple(outside),
         )
+
+    def _rank(self, doubt: str, bits: float) -> float | None:
+        scale = self.calibration.doubts.get(doubt)
+        return None if scale is None or np.isnan(bits) else scale.rank(bits)
 
     def fingerprint(self, settings: Settings) -> str:
         """SHA-256 of all that decides an answer besides the picture."""
-        said = {
+        said: dict[str, Any] = {
             "checkpoint": self.checkpoint.sha256,
             "coverage": settings.coverage or self.calibration.coverage,
             "confidence": settings.confidence or self.calibration.confidence,
             "top_k": settings.top_k,
         }
+        if settings.theatre is not None:
+            said |= {"theatre": settings.theatre.sha256, "day": str(settings.day)}
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 

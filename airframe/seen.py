@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -99,9 +100,9 @@ def cached(
     batch_size: int,
     progress: Progress,
 ) -> Seen:
-    """`look_at`, but read from the folder `cache` where this checkpoint was asked the same of the
+    """`look_at`, but read from the folder `cache` where these networks were asked the same of the
     same pictures before. What failed is not kept."""
-    said = [look, predictor.checkpoint.sha256, *map(_version, samples)]
+    said = [look, network_digest(predictor), *map(_version, samples)]
     digest = hashlib.sha256("\n".join(said).encode()).hexdigest()
     path = None if cache is None else cache / f"{digest[:24]}.npz"
     if path and path.exists():
@@ -114,6 +115,17 @@ def cached(
         arrays: dict[str, Any] = {**vars(seen.outputs), "faint": seen.faint, "sizes": seen.sizes}
         np.savez(path, allow_pickle=False, **arrays)
     return seen
+
+
+def network_digest(predictor: Predictor) -> str:
+    """SHA-256 of all that decides what the network says: a new calibration changes nothing."""
+    card = predictor.checkpoint
+    said = json.dumps([[look.to_dict() for look in card.looks], card.localizer, card.classes])
+    digest = hashlib.sha256(said.encode())
+    for network in predictor.ensemble.networks:
+        for name, values in network.state_dict().items():
+            digest.update(name.encode() + values.cpu().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _version(sample: Sample) -> str:
@@ -137,7 +149,7 @@ def _sighting(sample: Sample, still: Still, predictor: Predictor, look: str) -> 
     if look == "centre":
         return Sighting(pixels(_CENTRE, still.rgb))
     if look in ("boxes", "background") and sample.boxes:
-        return Sighting(pixels(_largest(sample), still.rgb))
+        return Sighting(pixels(largest(sample), still.rgb))
     return Sighting(None)
 
 
@@ -153,12 +165,13 @@ def painted_over(rgb: RGB, boxes: Sequence[Box]) -> RGB:
     return result
 
 
-def _largest(sample: Sample) -> Box:
+def largest(sample: Sample) -> Box:
+    """The largest of a sample's boxes, of which there is one at least."""
     return max(sample.boxes, key=lambda b: (b[2] - b[0]) * (b[3] - b[1]))
 
 
 def _size(sample: Sample, still: Still) -> float:
     if not sample.boxes:
         return float("nan")
-    x0, y0, x1, y1 = pixels(_largest(sample), still.rgb)
+    x0, y0, x1, y1 = pixels(largest(sample), still.rgb)
     return float(np.sqrt((x1 - x0) * (y1 - y0)))

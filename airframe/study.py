@@ -141,15 +141,13 @@ def measure(collected: Collected, predictor: Predictor, head: Head) -> dict[str,
     for name, score in foreign_scores.scores(bank).items():
         of = {key: score(*_parts(seen)) for key, seen in known.items()}
         strange = {key: score(*_parts(seen)) for key, seen in foreign.items()}
-        selected = np.mean(
-            [
-                auroc(score(*_parts(a)), score(*_parts(b)))
-                for a in val.values()
-                for b in chosen_on.values()
-            ]
-        )
+        told = [
+            auroc(score(*_parts(one)), score(*_parts(other)))
+            for one in val.values()
+            for other in chosen_on.values()
+        ]
         scores[name] = {
-            "val_auroc": float(selected),
+            "val_auroc": float(np.mean(told)) if told else None,
             "test": {
                 kind: {
                     what: _told_apart(of[kind], strange[what], known[kind], foreign[what])
