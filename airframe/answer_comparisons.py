@@ -123,6 +123,12 @@ def _answer_figures(answered: Answered, part: Labelled) -> dict[str, Any]:
     return report
 
 
+def _gap(
+    one: Callable[[NDArray[np.int64]], float], other: Callable[[NDArray[np.int64]], float]
+) -> Callable[[NDArray[np.int64]], float]:
+    return lambda i: one(i) - other(i)
+
+
 def _mean(values: NDArray[Any], groups: NDArray[np.str_]) -> dict[str, Any]:
     return bootstrap(lambda i: float(values[i].mean()), groups).to_dict()
 
@@ -148,20 +154,18 @@ def _area_of(paths: Paths) -> Callable[[NDArray[np.int64]], float]:
     return lambda i: hierarchical_aurc(paths.rows(i))
 
 
-def _gap(one: Paths, other: Paths) -> Callable[[NDArray[np.int64]], float]:
-    return lambda i: hierarchical_aurc(one.rows(i)) - hierarchical_aurc(other.rows(i))
-
-
 def _differences(
     ways: dict[str, Paths], answered: dict[tuple[str, float], Answered], part: Labelled
 ) -> list[dict[str, Any]]:
     """What is gained over refusing flat, both measured on each resample of the groups."""
-    rows: list[dict[str, Any]] = []
+    rows = []
     flat = ways["flat"]
     for kind, mine in part.parts():
         groups = part.groups[mine]
         for name in ("roll_up", "climbing"):
-            gap = bootstrap(_gap(ways[name].rows(mine), flat.rows(mine)), groups)
+            gap = bootstrap(
+                _gap(_area_of(ways[name].rows(mine)), _area_of(flat.rows(mine))), groups
+            )
             row: dict[str, Any] = {"kind": kind, "rule": name, "figure": "area", "confidence": None}
             rows.append(row | gap.to_dict())
         for confidence in CONFIDENCES:
@@ -174,6 +178,12 @@ def _differences(
                 row = {"kind": kind, "rule": "roll_up", "figure": figure, "confidence": confidence}
                 rows.append(row | _mean(gap_of, groups))
     return rows
+
+
+def _of_rows(
+    figure: Callable[[Floats, Bools], float], sure: Floats, hit: Bools
+) -> Callable[[NDArray[np.int64]], float]:
+    return lambda i: figure(sure[i], hit[i])
 
 
 def _score_figures(probs: Floats, raw: Floats, part: Labelled) -> dict[str, Any]:
@@ -193,13 +203,7 @@ def _score_figures(probs: Floats, raw: Floats, part: Labelled) -> dict[str, Any]
         for name, score in scores.items():
             sure, hit, groups = score[mine], right[mine], part.groups[mine]
             report[kind][name] = {
-                "aurc": bootstrap(_of_pairs(metrics.aurc, sure, hit), groups).to_dict(),
-                "augrc": bootstrap(_of_pairs(metrics.augrc, sure, hit), groups).to_dict(),
+                figure.__name__: bootstrap(_of_rows(figure, sure, hit), groups).to_dict()
+                for figure in (metrics.aurc, metrics.augrc)
             }
     return report
-
-
-def _of_pairs(
-    figure: Callable[[Floats, Bools], float], sure: Floats, hit: Bools
-) -> Callable[[NDArray[np.int64]], float]:
-    return lambda i: figure(sure[i], hit[i])
