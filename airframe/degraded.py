@@ -152,11 +152,12 @@ def kept_looks(
             if str(file["made_of"]) == made_of:
                 return Looked(
                     tuple(samples[i] for i in file["positions"].tolist()),
-                    *(
-                        file[name]
-                        for name in ("names", "severities", "logits", "faint", "measures")
-                    ),
-                    failures=tuple(file["failures"].tolist()),
+                    file["names"],
+                    file["severities"],
+                    file["logits"],
+                    file["faint"],
+                    file["measures"],
+                    tuple(file["failures"].tolist()),
                 )
     looked = look_at(samples, plan, predictor, progress)
     if path is not None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from airframe import metrics
 from airframe.assess import AssessError, Task, samples_of
-from airframe.calibration import Bools, Floats
+from airframe.calibration import Bools, Floats, Reals
 from airframe.corpus import allowed_matrix
 from airframe.decision import Calibration
 from airframe.degraded import CLEAN, GRID, Looked, Progress, kept_looks, mixed, whole_grid
@@ -124,7 +124,7 @@ def answered(
 ) -> Evaluated:
     """What the mended checkpoint answers to each look."""
     taxonomy, classes = predictor.checkpoint.taxonomy, predictor.classes
-    logits = looked.logits
+    logits: Reals = looked.logits
     if gate is not None:
         logits = mend.stretched(looked.logits, gate.poorness(looked.measures))
     return Evaluated.answer(
