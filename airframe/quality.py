@@ -130,14 +130,13 @@ class QualityGate:
             strange = ", ".join(sorted(set(raw) ^ known))
             raise ValueError(f"the quality gate lacks, or does not know: {strange}")
         try:
-            tables = [dict(raw[name]) for name in ("middle", "spread", "worst")]
+            middle, spread, worst = (dict(raw[name]) for name in ("middle", "spread", "worst"))
             scores = KnownScores.from_dict(raw["scores"])
-            numbers = [*(v for table in tables for v in table.values()), raw["false_alarm"]]
+            numbers = [*middle.values(), *spread.values(), *worst.values(), raw["false_alarm"]]
             if not all(type(number) in (int, float) for number in numbers):
                 raise TypeError("a value is no number")
         except (TypeError, AttributeError) as error:
             raise ValueError(f"the quality gate does not fit together: {error}") from error
-        middle, spread, worst = tables
         return cls(middle, spread, worst, scores, raw["false_alarm"])
 
 
