@@ -96,9 +96,9 @@ def _figure(figure: Mapping[str, Any] | None, key: str) -> str:
     low, high = figure.get("low"), figure.get("high")
     if key in ("set_size", "type_ece"):
         digits = 1 if key == "set_size" else 3
-        span = "" if low is None else f" [{low:.{digits}f}, {high:.{digits}f}]"
+        span = "" if low is None or high is None else f" [{low:.{digits}f}, {high:.{digits}f}]"
         return f"{figure['value']:.{digits}f}{span}"
-    span = "" if low is None else f" [{100 * low:.0f}, {100 * high:.0f}]"
+    span = "" if low is None or high is None else f" [{100 * low:.0f}, {100 * high:.0f}]"
     return f"{100 * figure['value']:.0f} %{span}"
 
 
