@@ -6,7 +6,7 @@ import csv
 import glob
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,7 +81,7 @@ def answer_all(
     task: Task,
     on_file: Callable[[str], None] = lambda path: None,
     warn: Callable[[str], None] = lambda line: None,
-) -> Iterator[dict[str, Any]]:
+) -> Generator[dict[str, Any], None, None]:
     """The records of the found files, in order: of a still one an aircraft, of a clip those of
     `airframe.clips`. Nothing that a file holds stops the rest.
 

@@ -13,8 +13,8 @@ _BOUNDS = "pooled", "kinds", "clusters"
 
 def doubt_markdown(study: Mapping[str, Any]) -> str:
     """Four tables of `airframe.study.study`: answers, sets, what is foreign, whose doubt."""
-    tables = (_answers(study["answers"]), _sets(study["sets"]))
-    tables += (_foreign(study["unknown_scores"]), _whose(study["doubt"]))
+    tables = [_answers(study["answers"]), _sets(study["sets"])]
+    tables += [_foreign(study["unknown_scores"]), _whose(study["doubt"])]
     return "\n\n".join("\n".join(table) for table in tables)
 
 

@@ -33,9 +33,10 @@ def heat_map(
     spoke = contributions(network, picture, members)
     if look.mirrored:
         spoke = spoke[:, ::-1].copy()
-    raised = np.maximum(spoke, 0.0)
+    raised: Map = np.maximum(spoke, np.float32(0))
     most = float(raised.max())
-    return raised / most if most > 0 else raised, _covered(still, look.spec, place)
+    spread: Map = raised / np.float32(most) if most > 0 else raised
+    return spread, _covered(still, look.spec, place)
 
 
 def contributions(network: Classifier, picture: torch.Tensor, members: Sequence[int]) -> Map:

@@ -93,8 +93,8 @@ class Answers:
                     return
                 frame = record["source"]["frame"]
                 if frame and frame["time_s"] > self._limits.clip_seconds + 1:
-                    error = StillError("too_large", f"{path}: {self._too_long('its frames')}")
-                    record = failure_record(path, error, self.predictor, settings)
+                    late = StillError("too_large", f"{path}: {self._too_long('its frames')}")
+                    record = failure_record(path, late, self.predictor, settings)
                     yield _told(record, path, name)
                     return
                 yield _told(record, path, name)

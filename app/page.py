@@ -49,7 +49,7 @@ def build_page(
             with gr.Tab("About"):
                 about = _html("")
         saved = _html("", "save", html_template="<i></i>", elem_id="saved", visible="hidden")
-        shown = {"status": status, "about": about, "saved": saved}
+        shown: dict[str, Any] = {"status": status, "about": about, "saved": saved}
         parts = Parts(page=page, **shown, **identify, **review)
         wire(parts, model, examples, limits, reviews)
     return page

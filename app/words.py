@@ -259,7 +259,7 @@ def evidence(record: Record) -> list[tuple[str, str]]:
     if record["box"]:
         edges = ", ".join(f"{edge:.0f}" for edge in record["box"])
         by = (record.get("located") or {}).get("by")
-        who = {"user": "your box", "localizer": "box found by the localizer,"}.get(by, "box")
+        who = {"user": "your box", "localizer": "box found by the localizer,"}.get(by or "", "box")
         rows.append(("Looked at", f"{who} {edges} px (left, top, right, bottom)"))
     if source["captured"]:
         said = [source["captured"].get(key) for key in ("time", "make", "model")]
