@@ -204,8 +204,10 @@ def _report(task: Task, folder: Path, batch_size: int, device: str) -> Measured:
     doubt = study(task, batch_size, device, _progress)
     _write(metrics, folder / "metrics.json")
     _write(doubt, folder / "doubt.json")
-    page_of_both = page({"metrics": metrics, "doubt": doubt})
-    (folder / "report.html").write_text(page_of_both, "utf-8")
+    reports = {"metrics": metrics, "doubt": doubt}
+    if (folder / "degraded.json").exists():  # of --degraded, which takes far longer
+        reports["degraded"] = json.loads((folder / "degraded.json").read_text("utf-8"))
+    (folder / "report.html").write_text(page(reports), "utf-8")
     console.print(f"written: {folder / 'report.html'}", highlight=False, soft_wrap=True)
     return metrics, tables
 

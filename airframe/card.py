@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from airframe.doubt_card import doubt_markdown
+from airframe.doubt_card import degraded_markdown, doubt_markdown
 from airframe.predictor import RELEASED, RELEASES
 from airframe.report import NAMES
 
@@ -22,7 +22,7 @@ Reports = dict[str, dict[str, Any]]
 
 def reports() -> dict[str, Reports]:
     """What was measured of each released checkpoint: `metrics`, and others that lie beside it."""
-    names = ("metrics", "doubt", "localizer", "looks", "clips", "folds")
+    names = ("metrics", "doubt", "degraded", "localizer", "looks", "clips", "folds")
     return {
         release: {
             name: json.loads(file.read_text("utf-8"))
@@ -184,6 +184,7 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "clips": ("clips", clips_markdown),
     "folds": ("folds", folds_markdown),
     "doubt": ("doubt", doubt_markdown),
+    "degraded": ("degraded", degraded_markdown),
 }
 
 

@@ -18,6 +18,47 @@ def doubt_markdown(study: Mapping[str, Any]) -> str:
     return "\n\n".join("\n".join(table) for table in tables)
 
 
+def degraded_markdown(report: Mapping[str, Any]) -> str:
+    """Two tables of `airframe.robustness.assess_degraded`: all degradations together by severity,
+    before and after each mend; and how each alone moves coverage as shipped."""
+    cells = [cell for cell in report["cells"] if cell["kind"] == report["cells"][0]["kind"]]
+    return "\n".join([*_mends(cells), "", *_each_alone(cells, report["degradations"])])
+
+
+_MENDED = {
+    "type_ece": "ECE (type)",
+    "coverage": "coverage of the sets",
+    "set_size": "mean set size",
+    "answer_rate": "answer rate",
+    "answers_right": "answers right",
+    "flag_rate": "warned of",
+}
+
+
+def _mends(cells: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    kind = cells[0]["kind"]
+    yield from _head(f"`{kind}`, calibration, severity", list(_MENDED.values()))
+    for cell in cells:
+        if cell["degradation"] == "all" or not cell["severity"]:
+            figures = [_cell(cell.get(name)) for name in _MENDED]
+            yield _row(f"{cell['calibration']}, {cell['severity'] or 'as given'}", figures)
+
+
+def _each_alone(
+    cells: Sequence[Mapping[str, Any]], degradations: Mapping[str, Any]
+) -> Iterator[str]:
+    shipped = [cell for cell in cells if cell["calibration"] == cells[0]["calibration"]]
+    for name in ("coverage", "answers_right"):
+        if name != "coverage":
+            yield ""
+        yield from _head(f"{_MENDED[name]}, as shipped", [f"severity {i}" for i in range(1, 6)])
+        for degradation, about in degradations.items():
+            mine = {c["severity"]: c for c in shipped if c["degradation"] == degradation}
+            levels = f"{about['levels'][0]:g} to {about['levels'][-1]:g}"
+            row = [_cell(mine[severity].get(name)) for severity in sorted(mine)]
+            yield _row(f"{about['title']}, {levels}", row)
+
+
 def _answers(answers: Mapping[str, Any]) -> Iterator[str]:
     kinds = [kind for kind in KINDS if kind in answers["curves"]]
     yield from _head(

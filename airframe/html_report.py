@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
 from matplotlib.figure import Figure
 
-from airframe.plots import reliability_figure, risk_coverage_figure
+from airframe.plots import as_svg, plot_degraded, reliability_figure, risk_coverage_figure
 from airframe.report import NAMES
 
 _STYLE = """
@@ -26,7 +25,7 @@ _LISTED = 12
 
 
 def page(reports: Mapping[str, Mapping[str, Any]]) -> str:
-    """The page of one checkpoint's reports: `metrics`, and `doubt` where it was studied.
+    """The page of one checkpoint's reports: `metrics`, and `doubt` and `degraded` where there are.
 
     Every figure stands with its 95 % interval and n as the JSON has it; nothing is measured here.
     """
@@ -40,6 +39,7 @@ def page(reports: Mapping[str, Mapping[str, Any]]) -> str:
         ),
         *_right(metrics),
         *(_doubt(reports["doubt"]) if "doubt" in reports else []),
+        *(_degraded(reports["degraded"]) if "degraded" in reports else []),
         *_mistakes(metrics),
     ]
     return (
@@ -175,6 +175,15 @@ def _doubts_table(doubts: Mapping[str, Any]) -> str:
     return _table(heads, rows)
 
 
+def _degraded(report: Mapping[str, Any]) -> list[str]:
+    kinds = sorted({cell["kind"] for cell in report["cells"]})
+    said = "A frame marks what breaks its promise beyond chance; severities run from 1 to 5."
+    return [
+        "<h2>Degraded footage</h2>",
+        *(_figure(plot_degraded(report, kind), f"{kind}. {said}") for kind in kinds),
+    ]
+
+
 def _mistakes(metrics: Mapping[str, Any]) -> list[str]:
     rows = [
         [m["picture"], m["kind"], m["label"], m["answer"], f"{m['probability']:.0%}"]
@@ -204,11 +213,7 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _figure(figure: Figure, caption: str) -> str:
-    drawn = io.StringIO()
-    figure.savefig(drawn, format="svg", metadata={"Date": None})
-    svg = drawn.getvalue()
-    said = escape(caption)
-    return f"<figure>{svg[svg.index('<svg') :]}<figcaption>{said}</figcaption></figure>"
+    return f"<figure>{as_svg(figure)}<figcaption>{escape(caption)}</figcaption></figure>"
 
 
 def _paragraph(said: str) -> str:
