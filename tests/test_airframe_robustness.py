@@ -75,7 +75,7 @@ def test_it_looks_as_the_predictor_does_at_the_largest_aircraft(samples, predict
     looked = look_at(samples[:2], lambda _: GRID[:1], predictor, plain)
     stills = [open_still(sample.path) for sample in samples[:2]]
     seen = [predictor.look(still)[0] for still in stills]
-    logits, _ = predictor.outputs(list(zip(stills, seen, strict=True)))
+    logits = predictor.outputs(list(zip(stills, seen, strict=True))).logits
     assert np.allclose(looked.logits, logits, atol=1e-4)
     assert set(looked.names) == {CLEAN}
     for row, still, sighting in zip(looked.measures, stills, seen, strict=True):
