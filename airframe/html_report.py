@@ -24,7 +24,7 @@ figcaption,.small{color:#777;font-size:.85rem}
 _LISTED = 12
 
 
-def page(reports: Mapping[str, Mapping[str, Any]]) -> str:
+def page(reports: Mapping[str, dict[str, Any]]) -> str:
     """The page of one checkpoint's reports: `metrics`, and `doubt` and `degraded` where there are.
 
     Every figure stands with its 95 % interval and n as the JSON has it; nothing is measured here.
@@ -175,7 +175,7 @@ def _doubts_table(doubts: Mapping[str, Any]) -> str:
     return _table(heads, rows)
 
 
-def _degraded(report: Mapping[str, Any]) -> list[str]:
+def _degraded(report: dict[str, Any]) -> list[str]:
     kinds = sorted({cell["kind"] for cell in report["cells"]})
     said = "A frame marks what breaks its promise beyond chance; severities run from 1 to 5."
     return [
