@@ -51,9 +51,7 @@ def mixed_loss(
     own = hierarchical_loss(logits, allowed, family_of, config)
     if share == 1:
         return own
-    return share * own + (1 - share) * hierarchical_loss(
-        logits, allowed.flip(0), family_of, config
-    )
+    return share * own + (1 - share) * hierarchical_loss(logits, allowed.flip(0), family_of, config)
 
 
 def learning_rate_scale(step: int, steps: int, warmup: float) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from airframe.calibration import Floats, Reals
 from airframe.decision import Calibration, Verdict, judge
 from airframe.foreign import unknown_scores
-from airframe.looking import Sighting, checked_box, sightings
+from airframe.looking import Edges, Sighting, checked_box, sightings
 from data.images import Still
+from data.sampling import EVERY_SECOND, Sampling
 from models.card import CheckpointError
 from models.checkpoint import LOCALIZER, Checkpoint, load_checkpoint
 from models.localizer import Localizer, load_localizer
@@ -36,11 +37,14 @@ class Settings:
     """What a user may ask for. None means what the checkpoint was calibrated to promise.
 
     `coverage` and `confidence` lie in (0, 1); `top_k` >= 1 is the least number of candidates.
+    `sampling` says which frames of a clip are taken, `box` where to look in a still, in pixels.
     """
 
     coverage: float | None = None
     confidence: float | None = None
     top_k: int = 3
+    sampling: Sampling = EVERY_SECOND
+    box: Edges | None = None
 
     def __post_init__(self) -> None:
         for name in ("coverage", "confidence"):
@@ -174,15 +178,35 @@ class Predictor:
             )
         return predictions
 
-    def fingerprint(self, settings: Settings) -> str:
-        """SHA-256 of all that decides an answer besides the picture."""
-        said = {
-            "checkpoint": self.checkpoint.sha256,
+    def said(self, settings: Settings) -> dict[str, Any]:
+        """The settings in plain words, the checkpoint's own where none were asked for."""
+        return {
             "coverage": settings.coverage or self.calibration.coverage,
             "confidence": settings.confidence or self.calibration.confidence,
             "top_k": settings.top_k,
+            "every": str(settings.sampling),
+            "box": None if settings.box is None else list(settings.box),
         }
+
+    def fingerprint(self, settings: Settings) -> str:
+        """SHA-256 of all that decides an answer besides the picture."""
+        said = {"checkpoint": self.checkpoint.sha256, **self.said(settings)}
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+def settings_from(said: Mapping[str, Any]) -> Settings:
+    """The settings that `Predictor.said` told. Raises ValueError where they are not such."""
+    try:
+        x0, y0, x1, y1 = said["box"] or (0.0,) * 4
+        return Settings(
+            said["coverage"],
+            said["confidence"],
+            said["top_k"],
+            Sampling.parse(said["every"]),
+            (x0, y0, x1, y1) if said["box"] else None,
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"settings {said!r}: cannot be read ({error!r})") from error
 
 
 def describe(checkpoint: Checkpoint) -> dict[str, Any]:

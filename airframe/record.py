@@ -7,6 +7,7 @@ information, quality) and was not asked (operators) is null.
 
 from __future__ import annotations
 
+import json
 import platform
 from datetime import UTC, datetime
 from functools import cache
@@ -19,6 +20,8 @@ import airframe
 from airframe.looking import Sighting
 from airframe.predictor import Prediction, Predictor, Settings, describe
 from data.images import Still, StillError
+
+Record = dict[str, Any]
 
 SCHEMA = "airframe.record/1"
 LISTED = 0.005
@@ -60,7 +63,9 @@ def answer_record(
             "height": still.height,
             "format": still.format,
             "captured": still.captured,
+            "perceptual_hash": still.perceptual_hash,
             "frame": frame,
+            "records": None,
         },
         "status": verdict.status,
         "answer": answer,
@@ -92,7 +97,13 @@ def empty_record(
     }
     return {
         "schema": SCHEMA,
-        "source": {**source, "captured": still.captured, "frame": None},
+        "source": {
+            **source,
+            "captured": still.captured,
+            "perceptual_hash": None,
+            "frame": None,
+            "records": None,
+        },
         "status": "no_aircraft",
         **dict.fromkeys(("answer", "candidates", "prediction_set", "uncertainty", "box")),
         "located": {"by": None, "score": None},
@@ -105,15 +116,22 @@ def empty_record(
 
 
 def failure_record(
-    path: str, error: StillError, predictor: Predictor, settings: Settings
+    path: str,
+    error: StillError,
+    predictor: Predictor,
+    settings: Settings,
+    *,
+    sha256: str | None = None,
+    size: int | None = None,
 ) -> dict[str, Any]:
-    """The record of a file that could not be answered: null for all that could not be known."""
+    """The record of a file that could not be answered: null for all that could not be known.
+
+    `sha256` and `size` in bytes are those of a file that could be read, if not as a picture.
+    """
+    unknown = ("width", "height", "format", "captured", "perceptual_hash", "frame", "records")
     return {
         "schema": SCHEMA,
-        "source": {
-            "path": path,
-            **dict.fromkeys(("sha256", "bytes", "width", "height", "format", "captured", "frame")),
-        },
+        "source": {"path": path, "sha256": sha256, "bytes": size, **dict.fromkeys(unknown)},
         "status": "failed",
         "answer": None,
         "candidates": None,
@@ -145,6 +163,29 @@ def flatten(record: dict[str, Any]) -> dict[str, Any]:
     return row
 
 
+def csv_row(record: Record) -> dict[str, Any]:
+    """`flatten`, fit for a spreadsheet: text that one would run as a formula begins with `'`, and
+    bytes of a name that are no text are replaced."""
+    return {key: _harmless(cell) for key, cell in flatten(record).items()}
+
+
+def _harmless(cell: Any) -> Any:
+    if not isinstance(cell, str):
+        return cell
+    text = cell.encode("utf-8", "replace").decode()
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+
+
+def json_line(record: Record) -> str:
+    """The record as a line of JSONL. Bytes of a name that are no text stay, escaped."""
+    line = json.dumps(record, ensure_ascii=False, allow_nan=False)
+    try:
+        line.encode()
+    except UnicodeEncodeError:
+        line = json.dumps(record, allow_nan=False)
+    return line + "\n"
+
+
 def columns() -> list[str]:
     """The CSV's header, the same for every record."""
     return list(flatten({}))
@@ -162,7 +203,9 @@ def _shape() -> dict[str, tuple[str, ...] | None]:
             "height",
             "format",
             "captured",
+            "perceptual_hash",
             "frame",
+            "records",
         ),
         "status": None,
         "answer": ("node", "rank", "label", "probability"),
@@ -181,7 +224,7 @@ def _shape() -> dict[str, tuple[str, ...] | None]:
         "operators": ("theatre", "consistent_with", "decisive", "note", "sources"),
         "reason": None,
         "model": ("name", "version", "sha256", "engine"),
-        "run": ("settings_sha256", "created_utc", "versions"),
+        "run": ("settings_sha256", "settings", "created_utc", "versions"),
         "failure": ("code", "message"),
     }
 
@@ -231,6 +274,7 @@ def _common(predictor: Predictor, settings: Settings) -> dict[str, Any]:
         "model": describe(predictor.checkpoint),
         "run": {
             "settings_sha256": predictor.fingerprint(settings),
+            "settings": predictor.said(settings),
             "created_utc": datetime.now(UTC).isoformat(timespec="seconds"),
             "versions": library_versions(),
         },
