@@ -126,17 +126,21 @@ def _clip_links(files: Indices, which: Indices, near: sparse.csr_matrix) -> Iter
 def _near(hashes: NDArray[np.uint64]) -> tuple[Indices, Indices]:
     """Pairs a < b of rows of hashes (N, 4) that differ in at most THRESHOLD bits.
 
-    All are compared with all: some 30 seconds for 100,000 different pictures.
+    All are compared with all: half a minute on one core for 100,000 different pictures.
     """
     found: list[tuple[Indices, Indices]] = [(np.zeros(0, np.int64), np.zeros(0, np.int64))]
     words = np.ascontiguousarray(hashes.T)
+    both, bits = np.empty((_ROWS, _COLUMNS), np.uint64), np.empty((_ROWS, _COLUMNS), np.uint8)
+    apart = np.empty((_ROWS, _COLUMNS), np.uint16)
     for top in range(0, len(hashes), _ROWS):
         for left in range(top, len(hashes), _COLUMNS):
-            differing = np.zeros((min(_ROWS, len(hashes) - top), 1), np.uint16)
+            tile = np.s_[: min(_ROWS, len(hashes) - top), : min(_COLUMNS, len(hashes) - left)]
+            apart[tile] = 0
             for word in words:
-                pair = word[top : top + _ROWS, None] ^ word[None, left : left + _COLUMNS]
-                differing = differing + np.bitwise_count(pair)
-            a, b = np.nonzero(differing <= THRESHOLD)
+                one, other = word[top : top + _ROWS, None], word[None, left : left + _COLUMNS]
+                np.bitwise_count(np.bitwise_xor(one, other, out=both[tile]), out=bits[tile])
+                apart[tile] += bits[tile]
+            a, b = np.nonzero(apart[tile] <= THRESHOLD)
             a, b = a + top, b + left
             found.append((a[a < b], b[a < b]))
     return np.concatenate([a for a, _ in found]), np.concatenate([b for _, b in found])
