@@ -3,8 +3,10 @@
 python evaluate.py --run runs/strong             (the test split of a run, with its checkpoint)
 python evaluate.py --manifest my/manifest.csv    (all labelled stills of a manifest)
 python evaluate.py --run runs/strong --looks     (whole frames, centre, localizer, true boxes …)
+python evaluate.py --run runs/strong --degraded  (blurred, hazy, dark, small, compressed, captioned)
 python evaluate.py --run runs/localizer          (the localizer that a run trained)
 python evaluate.py --localizer models/release/strong/localizer      (the one that ships)
+python evaluate.py --run runs/strong --report out/strong    (all of it, and its doubt, on a page)
 python evaluate.py --folds 5 --config configs/strong.yaml   (a recipe's probe, cross-validated)
 """
 
@@ -52,6 +54,9 @@ def main(
     background_kind: Annotated[
         list[str] | None, typer.Option(help="Kinds that show nothing of the taxonomy.")
     ] = None,
+    kind: Annotated[
+        list[str] | None, typer.Option(help="Only pictures of these kinds; by default all.")
+    ] = None,
     boxes: Annotated[Path | None, typer.Option(help="More boxes: a CSV of path, box.")] = None,
     dropped: Annotated[
         Path | None, typer.Option(help="Pictures to leave out: a CSV of path, fault, note.")
@@ -64,6 +69,13 @@ def main(
         bool,
         typer.Option("--looks", help="Compare where it looks, on the pictures with a box."),
     ] = False,
+    degraded: Annotated[
+        bool,
+        typer.Option(
+            "--degraded",
+            help="Degrade each still in 8 ways and 5 severities; looks are kept beside --output.",
+        ),
+    ] = False,
     clips: Annotated[
         int,
         typer.Option(min=0, help="Film each still for so many frames, and pool them."),
@@ -75,6 +87,13 @@ def main(
     config: Annotated[
         Path | None, typer.Option(help="A YAML file of configs/, for --folds.")
     ] = None,
+    report_to: Annotated[
+        Path | None,
+        typer.Option("--report", help="Study its doubt too; a folder for report.html and JSON."),
+    ] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="A folder that keeps what the network said.")
+    ] = None,
     coverage: Annotated[
         float | None, typer.Option(help="What the sets promise; by default the checkpoint's.")
     ] = None,
@@ -84,9 +103,10 @@ def main(
 ) -> None:
     """Accuracy, calibration, sets and answers by kind of picture, with 95 % intervals."""
     # Imported late: a wrong option should be told at once, not after torch has loaded.
-    from airframe.assess import AssessError, Task, task_of_run
+    from airframe.assess import Task, task_of_run
     from airframe.config import ConfigError, load_config
     from airframe.predictor import checkpoint_folder
+    from airframe.seen import AssessError
     from data.manifest import ManifestError
     from data.splits import SplitError
     from data.taxonomy import TaxonomyError
@@ -113,15 +133,22 @@ def main(
             report, tables = _localizer(run / "localizer", settings, split or "test", device)
         else:
             if run:
-                task = task_of_run(run, split or "test")
+                task = replace(task_of_run(run, split or "test"), cache=cache)
             elif manifest:
                 kinds = tuple(background_kind or ())
                 folder = checkpoint_folder(checkpoint)
-                task = Task(folder, manifest, root, splits, split, kinds, boxes, dropped)
+                task = Task(
+                    folder, manifest, root, splits, split, kinds, boxes, dropped, cache=cache
+                )
             else:
                 raise AssessError("give --run RUN_FOLDER or --manifest FILE")
-            if clips:
+            task = replace(task, kinds=tuple(kind or ()))
+            if report_to:
+                report, tables = _report(task, report_to, batch_size, device)
+            elif clips:
                 report, tables = _clips(task, clips, device)
+            elif degraded:
+                report, tables = _degraded(task, coverage, output, device)
             elif looks:
                 report, tables = _looks(task, batch_size, device)
             else:
@@ -135,14 +162,18 @@ def main(
     for table in tables:
         out.print(table, highlight=False)
     if output:
-        report["command"] = shlex.join(["python", *sys.argv])
-        output.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", "utf-8")
-        console.print(f"written: {output}", highlight=False, soft_wrap=True)
+        _write(report, output)
     for failure in report["failures"]:
         console.print(
             f"failed: {failure}", style="red", markup=False, highlight=False, soft_wrap=True
         )
     raise typer.Exit(1 if report["failures"] else 0)
+
+
+def _write(report: dict[str, Any], target: Path) -> None:
+    report["command"] = shlex.join(["python", *sys.argv])
+    target.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    console.print(f"written: {target}", highlight=False, soft_wrap=True)
 
 
 def _progress(todo: Any) -> Any:
@@ -161,9 +192,30 @@ def _stills(task: Task, coverage: float | None, batch_size: int, device: str) ->
     return report, tables
 
 
+def _report(task: Task, folder: Path, batch_size: int, device: str) -> Measured:
+    """The figures, the study of doubt and the page of both, as files of the folder."""
+    from airframe.html_report import page
+    from airframe.study import study
+
+    if task.cache is None:
+        task = replace(task, cache=folder / "cache")
+    folder.mkdir(parents=True, exist_ok=True)
+    metrics, tables = _stills(task, None, batch_size, device)
+    doubt = study(task, batch_size, device, _progress)
+    _write(metrics, folder / "metrics.json")
+    _write(doubt, folder / "doubt.json")
+    reports = {"metrics": metrics, "doubt": doubt}
+    if (folder / "degraded.json").exists():  # of --degraded, which takes far longer
+        reports["degraded"] = json.loads((folder / "degraded.json").read_text("utf-8"))
+    (folder / "report.html").write_text(page(reports), "utf-8")
+    console.print(f"written: {folder / 'report.html'}", highlight=False, soft_wrap=True)
+    return metrics, tables
+
+
 def _looks(task: Task, batch_size: int, device: str) -> Measured:
-    from airframe.assess import LOOKS, assess
+    from airframe.assess import assess
     from airframe.report import looks_table
+    from airframe.seen import LOOKS
 
     reports = [
         assess(
@@ -176,6 +228,16 @@ def _looks(task: Task, batch_size: int, device: str) -> Measured:
         for look in LOOKS
     ]
     return {"looks": reports, "failures": reports[0]["failures"]}, [looks_table(reports)]
+
+
+def _degraded(task: Task, coverage: float | None, output: Path | None, device: str) -> Measured:
+    from airframe.degraded_report import degraded_tables
+    from airframe.robustness import assess_degraded
+
+    report = assess_degraded(
+        task, coverage=coverage, cache=output, device=device, progress=_progress
+    )
+    return report, degraded_tables(report)
 
 
 def _clips(task: Task, frames: int, device: str) -> Measured:

@@ -3,6 +3,7 @@
 python infer.py examples/ --output records.jsonl
 python infer.py footage/ --every 0.5 --output case/
 python infer.py --verify case/records.jsonl
+python infer.py a.jpg --theatre syria-2015 --date 2015-10-03
 """
 
 from __future__ import annotations
@@ -67,6 +68,14 @@ def main(
         str | None,
         typer.Option(help="x0,y0,x1,y1 in pixels: look there, in the one still given."),
     ] = None,
+    theatre: Annotated[
+        str | None,
+        typer.Option(help="syria-2015, or a YAML file: what the type says of who flew it there."),
+    ] = None,
+    date: Annotated[
+        str | None,
+        typer.Option(help="The day of the footage, YYYY-MM-DD; else the theatre's whole period."),
+    ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Stills in one pass.")] = 8,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 …")] = "auto",
 ) -> None:
@@ -86,11 +95,14 @@ def main(
     from airframe.batch import Task, find_files
     from airframe.predictor import Predictor, Settings, checkpoint_folder
     from data.sampling import Sampling
+    from data.theatre import load_theatre, parse_day
     from data.video import is_clip
     from models.card import CheckpointError
 
     try:
-        settings = Settings(coverage, confidence, top_k)
+        where = None if theatre is None else load_theatre(theatre)
+        day = None if date is None else parse_day(date)
+        settings = Settings(coverage, confidence, top_k, where, day)
         task = Task(settings, batch_size, Sampling.parse(every), _edges(box))
         predictor = Predictor(checkpoint_folder(checkpoint), device)
     except (CheckpointError, ValueError) as error:
@@ -98,7 +110,7 @@ def main(
     if verify is not None:
         if output is not None:
             refuse(f"--output {output}: --verify writes nothing but its findings")
-        raise typer.Exit(_verify(verify, inputs, predictor, batch_size))
+        raise typer.Exit(_verify(verify, inputs, predictor, task))
     found = list(find_files(_listed(inputs or [])))
     if not found:
         refuse("nothing to read: the list of files is empty")
@@ -210,8 +222,11 @@ def _tell_end(files: int, lost: int, more: str) -> None:
     tell(f"{files - lost} of {files} answered{more}. A type is never proof of an operator.")
 
 
-def _verify(records: Path, inputs: list[str] | None, predictor: Predictor, batch_size: int) -> int:
-    """Print a line a record: same, changed or missing; returns the exit code."""
+def _verify(records: Path, inputs: list[str] | None, predictor: Predictor, task: Task) -> int:
+    """Print a line a record: same, changed or missing; returns the exit code.
+
+    Settings are the records' own; of the task's, the theatre is taken where they tell that one.
+    """
     from airframe.batch import find_files
     from airframe.evidence import manifest_faults
     from airframe.report import place_text
@@ -224,7 +239,9 @@ def _verify(records: Path, inputs: list[str] | None, predictor: Predictor, batch
         places = None
         if inputs:
             places = [path for path, fault in find_files(_listed(inputs)) if fault is None]
-        for finding in verify_records(records, predictor, batch_size, places):
+        for finding in verify_records(
+            records, predictor, task.batch_size, places, task.settings.theatre
+        ):
             counts[finding.state] += 1
             what = f": {'; '.join(finding.what)}" if finding.what else ""
             print(f"{finding.state:8}{place_text(finding.record)}{what}", flush=True)

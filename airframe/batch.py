@@ -6,7 +6,7 @@ import csv
 import glob
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -131,7 +131,7 @@ def answer_all(
     on_file: Callable[[str], None] = lambda path: None,
     warn: Callable[[str], None] = lambda line: None,
     known: Known | None = None,
-) -> Iterator[Record]:
+) -> Generator[Record, None, None]:
     """The records of the found files, in order: of a still one an aircraft, of a clip those of
     `airframe.clips`. Nothing that a file holds stops the rest.
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from airframe.doubt_card import degraded_markdown, doubt_markdown
 from airframe.predictor import RELEASED, RELEASES
 from airframe.report import NAMES
 
@@ -21,7 +22,7 @@ Reports = dict[str, dict[str, Any]]
 
 def reports() -> dict[str, Reports]:
     """What was measured of each released checkpoint: `metrics`, and others that lie beside it."""
-    names = ("metrics", "localizer", "looks", "clips", "folds")
+    names = ("metrics", "doubt", "degraded", "localizer", "looks", "clips", "folds")
     return {
         release: {
             name: json.loads(file.read_text("utf-8"))
@@ -182,6 +183,8 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "looks": ("looks", looks_markdown),
     "clips": ("clips", clips_markdown),
     "folds": ("folds", folds_markdown),
+    "doubt": ("doubt", doubt_markdown),
+    "degraded": ("degraded", degraded_markdown),
 }
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import track
 
-from airframe.assess import AssessError, Task, samples_of
+from airframe.assess import Task, samples_of
 from airframe.calibration import Bools
 from airframe.config import Config
 from airframe.corpus import allowed_matrix
@@ -19,6 +19,7 @@ from airframe.evaluation import Evaluated, evaluate
 from airframe.foreign import unknown_scores
 from airframe.looking import sightings
 from airframe.predictor import Predictor
+from airframe.seen import AssessError
 from airframe.tracks import fit_correlation, pool
 from data.footage import filmed
 from data.images import open_still

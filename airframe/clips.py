@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from airframe.calibration import Reals
-from airframe.foreign import unknown_scores
 from airframe.looking import Edges, Sighting
-from airframe.predictor import Prediction, Predictor, Settings
+from airframe.predictor import Prediction, Predictor, Settings, Signs
 from airframe.record import answer_record, empty_record
 from airframe.tracks import Tracker, contributions, effective_frames, pool
 from data.images import Still, StillError
@@ -29,6 +28,7 @@ class _Seen:
 
     moments: list[dict[str, Any]] = field(default_factory=list)
     logits: list[Reals] = field(default_factory=list)
+    signs: list[Signs] = field(default_factory=list)
     sighting: Sighting | None = None
 
 
@@ -48,18 +48,21 @@ def clip_records(
         stills = [_still(clip, frame) for frame in frames]
         sighted = [predictor.look(still) for still in stills]
         views = [(f, s) for f, mine in zip(stills, sighted, strict=True) for s in mine]
-        logits, features = predictor.outputs(views)
-        answers = predictor.predict_logits(logits, [s for _, s in views], settings)
+        outputs = predictor.outputs(views)
+        logits, signs = outputs.logits, predictor.signs(outputs, views)
+        answers = predictor.judge_all(logits, signs, [s for _, s in views], settings)
         start = 0
         for frame, still, mine in zip(frames, stills, sighted, strict=True):
             rows = slice(start, start + len(mine))
             start += len(mine)
             moment = {"index": frame.index, "time_s": round(frame.time_s, 3)}
-            numbers = _follow(tracker, taken, still, answers[rows], features[rows])
+            numbers = _follow(tracker, taken, still, answers[rows], outputs.features[rows])
             taken += 1
-            for number, answer, row in zip(numbers, answers[rows], logits[rows], strict=True):
+            for i, number in enumerate(numbers, rows.start):
+                answer = answers[i]
                 if number is not None:
-                    _remember(seen.setdefault(number, _Seen()), moment, answer, row)
+                    what = seen.setdefault(number, _Seen())
+                    _remember(what, moment, answer, logits[i], signs[i : i + 1])
                 track = None if number is None else {"id": number}
                 yield answer_record(still, answer, predictor, settings, frame=moment, track=track)
     damage = f" The clip is damaged: {clip.damage}." if clip.damage else ""
@@ -124,9 +127,12 @@ def _follow(
     return numbers
 
 
-def _remember(seen: _Seen, moment: dict[str, Any], answer: Prediction, row: Reals) -> None:
+def _remember(
+    seen: _Seen, moment: dict[str, Any], answer: Prediction, row: Reals, signs: Signs
+) -> None:
     seen.moments.append(moment)
     seen.logits.append(row)
+    seen.signs.append(signs)
     # Not "missed": an aircraft located in one frame of many was located.
     if seen.sighting is None or seen.sighting.missed:
         seen.sighting = answer.sighting
@@ -145,12 +151,8 @@ def _summary(
     logits = np.stack(seen.logits)
     pooled = pool(logits / calibration.temperature, calibration.frame_correlation)
     assert seen.sighting is not None
-    answer = predictor.predict_logits(
-        pooled[None] * calibration.temperature,
-        [seen.sighting],
-        settings,
-        given_scores=unknown_scores(logits).mean(keepdims=True),
-    )[0]
+    row = pooled[None] * calibration.temperature
+    [answer] = predictor.judge_all(row, Signs.pooled(seen.signs), [seen.sighting], settings)
     node = answer.verdict.node or f"type:{predictor.classes[int(answer.probs.argmax())]}"
     members = predictor.checkpoint.taxonomy.members(node, predictor.classes)
     spoke = contributions(logits / calibration.temperature, members)

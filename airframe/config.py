@@ -88,7 +88,8 @@ class TrainConfig(_Section):
     With 0 `epochs` the weights stay as they come, and are only calibrated. The first `small_epochs`
     see pictures at three quarters of the size. Each stage of the backbone learns at `layer_decay`
     times the rate of the next. `mixup` is the concentration of its Beta distribution; 0 mixes
-    nothing.
+    nothing. Of the epochs the best on val or the last is kept; `start_share` of the result are the
+    weights that training started from (Wortsman et al. 2022, robust fine-tuning).
 
     One process trains on each of `devices`, on each of `nodes`. `batch_size` is that of all of them
     together. On several nodes the run folder has to be on a disk that all of them share.
@@ -110,6 +111,8 @@ class TrainConfig(_Section):
     augment: Annotated[float, Field(ge=0, le=2)] = 1.0
     mixup: Annotated[float, Field(ge=0, le=10)] = 0.0
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.998
+    keep: Literal["best", "last"] = "best"
+    start_share: Fraction = 0.0
     patience: Positive = 10
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     accelerator: str = "auto"
@@ -138,14 +141,16 @@ class CalibrationConfig(_Section):
 
     `false_alarm` is the share of frames without aircraft, and without a box, that may still be
     answered as one, `false_unknown` the share of known aircraft that may be called unknown for
-    looking foreign. `track_frames` is the length of the simulated clips that pooling over frames
-    is fitted on, one for each of at most `tracks` calibration pictures; 0 for none.
+    looking foreign. Types with fewer than `least_pictures` training photographs, views apart, are
+    answered as their family. `track_frames` is the length of the simulated clips that pooling over
+    frames is fitted on, one for each of at most `tracks` calibration pictures; 0 for none.
     """
 
     coverage: Annotated[float, Field(gt=0, lt=1)] = 0.9
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.7
     false_alarm: Annotated[float, Field(gt=0, lt=1)] = 0.05
     false_unknown: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    least_pictures: Annotated[int, Field(ge=0)] = 0
     track_frames: Annotated[int, Field(ge=0)] = 0
     tracks: Positive = 200
 

@@ -11,7 +11,9 @@ import numpy as np
 
 from airframe.calibration import Bools, Floats, Reals, fit_temperature, softmax
 from airframe.conformal import StratifiedScores, lac_scores, prediction_sets
+from airframe.doubt import DoubtScale
 from airframe.foreign import KnownScores, unknown_scores
+from airframe.quality import QualityGate
 from airframe.rollup import Answers, RollUp
 from data.taxonomy import RANKS, Taxonomy
 
@@ -27,7 +29,10 @@ class Calibration:
     on something below its threshold may be one all the same; `frame_correlation` in [0, 1] is what
     `airframe.tracks.pool` takes, 1 where it was not measured: frames then add no certainty.
     `rollup` says from which probability on answers are right as often as asked, `known` how foreign
-    known aircraft look; at most a share `false_unknown` of them is called unknown for that.
+    known aircraft look; at most a share `false_unknown` of them is called unknown for that. The
+    `thin` types were learned from too few photographs to be named: their family is. `quality` is
+    what views were calibrated on, `doubts` which entropy ("picture") and mutual information
+    ("model") are usual; each None or empty where it was not measured.
     """
 
     temperature: float
@@ -41,6 +46,9 @@ class Calibration:
     rollup: RollUp = field(default_factory=lambda: RollUp({}))
     known: KnownScores = field(default_factory=lambda: KnownScores({}))
     false_unknown: float = 0.05
+    thin: tuple[str, ...] = ()
+    quality: QualityGate | None = None
+    doubts: Mapping[str, DoubtScale] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.temperature) and self.temperature > 0):
@@ -66,6 +74,7 @@ class Calibration:
         coverage: float,
         confidence: float,
         false_unknown: float = 0.05,
+        thin: tuple[str, ...] = (),
     ) -> Calibration:
         """Fit on labelled calibration samples: `logits` and `allowed` (N, C), the kind of each.
 
@@ -81,7 +90,8 @@ class Calibration:
         typed = allowed.sum(axis=1) == 1
         scores = lac_scores(softmax(logits[typed], temperature), allowed[typed])
         stratified = StratifiedScores.from_arrays(scores, strata[typed])
-        answers = rank_answers(softmax(logits, temperature), allowed, taxonomy, classes)
+        probs = softmax(logits, temperature)
+        answers = rank_answers(probs, allowed, taxonomy, classes, frozenset(thin))
         by_kind = {
             kind: Answers(answers.mass[strata == kind], answers.right[strata == kind])
             for kind in counts
@@ -95,6 +105,7 @@ class Calibration:
             rollup=RollUp(by_kind),
             known=KnownScores.from_arrays(unknown_scores(logits), strata),
             false_unknown=false_unknown,
+            thin=thin,
         )
 
     def probs(self, logits: Reals) -> Floats:
@@ -119,6 +130,9 @@ class Calibration:
             "rollup": self.rollup.to_dict(),
             "known": self.known.to_dict(),
             "false_unknown": self.false_unknown,
+            "thin": list(self.thin),
+            "quality": None if self.quality is None else self.quality.to_dict(),
+            "doubts": {name: scale.to_dict() for name, scale in self.doubts.items()},
         }
 
     @classmethod
@@ -137,6 +151,9 @@ class Calibration:
                 RollUp.from_dict(raw["rollup"]),
                 KnownScores.from_dict(raw["known"]),
                 float(raw["false_unknown"]),
+                tuple(raw["thin"]),
+                None if raw["quality"] is None else QualityGate.from_dict(raw["quality"]),
+                {name: DoubtScale.from_dict(scale) for name, scale in raw["doubts"].items()},
             )
         except (KeyError, TypeError, AttributeError, IndexError) as error:
             raise ValueError(f"the calibration is incomplete: {error!r}") from error
@@ -165,16 +182,22 @@ def node_masses(
 
 
 def rank_answers(
-    probs: Floats, allowed: Bools, taxonomy: Taxonomy, classes: tuple[str, ...]
+    probs: Floats,
+    allowed: Bools,
+    taxonomy: Taxonomy,
+    classes: tuple[str, ...],
+    thin: frozenset[str] = frozenset(),
 ) -> Answers:
     """The likeliest node of each rank, the deepest first, for N labelled rows: `probs` and
-    `allowed` are (N, C). A label known to its family has that family's every type right."""
+    `allowed` are (N, C). A label known to its family has that family's every type right. Where the
+    likeliest type is a `thin` one its mass is 0: it is not answered."""
     mass, right = np.empty((len(probs), len(RANKS))), np.empty((len(probs), len(RANKS)), np.bool_)
     for i, (row, may) in enumerate(zip(probs, allowed, strict=True)):
         true = [f"type:{name}" for name, is_allowed in zip(classes, may, strict=True) if is_allowed]
         for column, rank in enumerate(reversed(RANKS)):
             node, reached = node_masses(row, taxonomy, classes, rank)[0]
-            mass[i, column] = min(reached, 1.0)
+            nameable = rank != "type" or taxonomy[node].name not in thin
+            mass[i, column] = min(reached, 1.0) if nameable else 0.0
             ancestors = (taxonomy.ancestor(leaf, rank) for leaf in true)
             right[i, column] = node in {one.id for one in ancestors if one is not None}
     return Answers(np.maximum.accumulate(mass, axis=1).round(6), right)
@@ -214,7 +237,8 @@ def judge(
         verdict = Verdict("unknown", None, None, said)
     else:
         threshold = calibration.rollup.threshold(confidence)
-        verdict = decide(probs, taxonomy, classes, confidence, threshold)
+        thin = frozenset(calibration.thin)
+        verdict = decide(probs, taxonomy, classes, confidence, threshold, thin)
     if faint is None:
         return verdict
     said = f"{verdict.reason} No aircraft was located: this is read from the whole frame."
@@ -241,23 +265,29 @@ def decide(
     classes: tuple[str, ...],
     confidence: float,
     threshold: float | None = None,
+    thin: frozenset[str] = frozenset(),
 ) -> Verdict:
     """The deepest node whose calibrated probability reaches `threshold`; `probs` is (C,).
 
     That is `confidence` unless calibration showed that answers are right so often only from some
     higher probability on (`airframe.rollup`); infinity means that no answer can promise it. Mass
     never falls on the way up, so climbing trades detail for certainty; where not even a role holds,
-    the answer is `unknown`.
+    the answer is `unknown`. A type of `thin` is never named, its family is.
     """
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must lie strictly between 0 and 1, got {confidence}")
     needed = confidence if threshold is None else threshold
+    unnamed = None
     for rank in reversed(RANKS):
         node, mass = node_masses(probs, taxonomy, classes, rank)[0]
-        if mass >= needed:
-            probability = min(mass, 1.0)
-            reason = _answer_reason(node, probability, probs, taxonomy, classes)
-            return Verdict(rank, node, probability, reason)
+        if mass < needed:
+            continue
+        if rank == "type" and taxonomy[node].name in thin:
+            unnamed = taxonomy[node].name
+            continue
+        probability = min(mass, 1.0)
+        reason = _answer_reason(node, probability, probs, taxonomy, classes, unnamed)
+        return Verdict(rank, node, probability, reason)
     said = _unknown_reason(probs, taxonomy, classes, confidence, needed)
     return Verdict("unknown", None, None, said)
 
@@ -276,11 +306,21 @@ def fit_absence(scores: Reals, false_alarm: float) -> float:
 
 
 def _answer_reason(
-    node: str, mass: float, probs: Floats, taxonomy: Taxonomy, classes: tuple[str, ...]
+    node: str,
+    mass: float,
+    probs: Floats,
+    taxonomy: Taxonomy,
+    classes: tuple[str, ...],
+    unnamed: str | None,
 ) -> str:
     label, rank = taxonomy[node].label, taxonomy[node].rank
     if rank == "type":
         return f"The picture supports {label} at {percent(mass)}."
+    if unnamed:
+        return (
+            f"The picture supports the {label} at {percent(mass)}; too few photographs of "
+            f"{unnamed} were learned from to name the type."
+        )
     inside = taxonomy.members(node, classes)
     finer = RANKS[RANKS.index(rank) + 1]
     within = np.zeros_like(probs)

@@ -15,11 +15,12 @@ from airframe.calibration import Bools, Floats, Reals
 from airframe.corpus import ancestor_index
 from airframe.decision import Calibration, judge
 from airframe.foreign import unknown_scores
-from airframe.metrics import Estimate, bootstrap
+from airframe.metrics import bootstrap
 from data.manifest import Sample
 from data.taxonomy import Taxonomy
 
 ECE_BINS = 10
+MISTAKES = 20  # told one by one
 
 
 @dataclass(frozen=True)
@@ -117,12 +118,25 @@ def evaluate(evaluated: Evaluated) -> dict[str, Any]:
     if len(report["kinds"]) > 1:
         report["kinds"]["all"] = _figures(known)
     report["types"] = _type_rows(known)
+    report["mistakes"] = _mistakes(known)
     rest = evaluated.rows(~labelled)
     for kind in sorted(set(rest.kinds.tolist())):
         mine = rest.rows(rest.kinds == kind)
         answered = np.array([v is not None for v in mine.verdicts])
         report["background"][kind] = {"answered": share_with_interval(answered, mine.groups)}
     return report
+
+
+def _mistakes(known: Evaluated) -> list[dict[str, Any]]:
+    """The pictures that were answered wrongly, the surest first."""
+    rows: list[dict[str, Any]] = []
+    for i, (sample, verdict) in enumerate(zip(known.samples, known.verdicts, strict=True)):
+        if verdict is not None and not holds(known, i):
+            members = list(known.taxonomy.members(verdict, known.classes))
+            probability = round(float(known.probs[i, members].sum()), 4)
+            row = {"picture": sample.key, "kind": sample.kind, "label": sample.node}
+            rows.append(row | {"answer": verdict, "probability": probability})
+    return sorted(rows, key=lambda row: -row["probability"])[:MISTAKES]
 
 
 def _figures(part: Evaluated) -> dict[str, Any]:
@@ -137,7 +151,7 @@ def _figures(part: Evaluated) -> dict[str, Any]:
         "answer_rate": share_with_interval(answered, part.groups),
     }
     if answered.any():
-        right = np.array([_holds(part, i) for i in np.flatnonzero(answered).tolist()])
+        right = np.array([holds(part, i) for i in np.flatnonzero(answered).tolist()])
         figures["answers_right"] = share_with_interval(right, part.groups[answered])
     typed = part.typed()
     return figures | (_type_figures(typed) if typed.samples else {})
@@ -150,14 +164,20 @@ def _type_figures(part: Evaluated) -> dict[str, Any]:
     right = predicted == labels
 
     def of(statistic: Callable[[NDArray[np.int64]], float]) -> dict[str, Any]:
-        return _json(bootstrap(statistic, part.groups))
+        return bootstrap(statistic, part.groups).to_dict()
 
+    mean, share, count = metrics.reliability_bins(confidence, right, ECE_BINS, "width")
     return {
         "type_top1": share_with_interval(right, part.groups),
         "type_top3": share_with_interval(_in_top(probs, part.allowed, 3), part.groups),
         "macro_f1": of(lambda i: metrics.macro_f1(predicted[i], labels[i], len(part.classes))),
         "nll": of(lambda i: metrics.nll(probs[i], labels[i])),
         "type_ece": _ece(confidence, right, part.groups),
+        "reliability": {
+            "stated": mean.round(4).tolist(),
+            "right": share.round(4).tolist(),
+            "n": count.tolist(),
+        },
         "aurc": of(lambda i: metrics.aurc(confidence[i], right[i])),
         "augrc": of(lambda i: metrics.augrc(confidence[i], right[i])),
         "coverage": of(lambda i: metrics.set_coverage(part.sets[i], labels[i])),
@@ -187,8 +207,8 @@ def _type_rows(known: Evaluated) -> list[dict[str, Any]]:
     return rows
 
 
-def _holds(part: Evaluated, index: int) -> bool:
-    """Whether the verdict is true of the sample: one is an ancestor-or-self of the other."""
+def holds(part: Evaluated, index: int) -> bool:
+    """Whether the verdict on a sample is true of it: one is an ancestor-or-self of the other."""
     verdict, truth = part.verdicts[index], part.samples[index].node
     assert verdict is not None
     assert truth is not None
@@ -203,16 +223,11 @@ def _in_top(scores: Floats, right: Bools, k: int) -> Bools:
 
 def share_with_interval(values: Bools, groups: NDArray[np.str_]) -> dict[str, Any]:
     """The share of True in `values` (N,) with n and a 95 % interval over `groups` (N,)."""
-    return _json(bootstrap(lambda i: float(values[i].mean()), groups))
+    return bootstrap(lambda i: float(values[i].mean()), groups).to_dict()
 
 
 def _ece(confidence: Floats, right: Bools, groups: NDArray[np.str_]) -> dict[str, Any]:
     """ECE, and what a perfectly calibrated model would show by chance with these confidences."""
     estimate = bootstrap(lambda i: metrics.ece(confidence[i], right[i], ECE_BINS), groups)
     floor, upper = metrics.ece_if_calibrated(confidence, ECE_BINS, "width")
-    return _json(estimate) | {"if_calibrated": floor, "if_calibrated_upper95": upper}
-
-
-def _json(estimate: Estimate) -> dict[str, Any]:
-    low, high = (None if math.isnan(v) else v for v in (estimate.low, estimate.high))
-    return {"value": estimate.value, "low": low, "high": high, "n": estimate.n}
+    return estimate.to_dict() | {"if_calibrated": floor, "if_calibrated_upper95": upper}

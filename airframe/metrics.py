@@ -85,7 +85,13 @@ def ece_if_calibrated(
     sure = checked_scores(confidence, "confidence", unit=True)
     _check_at_least_one(rounds, "rounds")
     rng = np.random.default_rng(seed)
-    draws = [ece(sure, rng.random(len(sure)) < sure, bins, scheme) for _ in range(rounds)]
+    correct = [rng.random(len(sure)) < sure for _ in range(rounds)]
+    if scheme == "width":  # where ties share a bin, so that sums of each bin are all it takes
+        _, index = np.unique(_bin_index(sure, bins, scheme), return_inverse=True)
+        in_bin = np.equal.outer(index, np.arange(index.max() + 1)).astype(np.float64)
+        draws = np.abs((sure - np.stack(correct)) @ in_bin).sum(axis=1) / len(sure)
+    else:
+        draws = np.array([ece(sure, hit, bins, scheme) for hit in correct])
     return float(np.mean(draws)), float(np.quantile(draws, 0.95))
 
 
@@ -151,6 +157,11 @@ class Estimate:
     high: float
     n: int
 
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON: a bound that cannot be given is null."""
+        low, high = (None if math.isnan(bound) else bound for bound in (self.low, self.high))
+        return {"value": self.value, "low": low, "high": high, "n": self.n}
+
 
 def bootstrap(
     statistic: Callable[[Indices], float], groups: NDArray[Any], rounds: int = 1000, seed: int = 0
@@ -183,6 +194,63 @@ def bootstrap(
         raise ValueError("the statistic is NaN on the samples or on a resample of their groups")
     low, high = np.quantile(draws, [0.025, 0.975]) if draws else (math.nan, math.nan)
     return Estimate(value, float(low), float(high), len(names))
+
+
+def bootstrap_sums(
+    parts: Reals,
+    groups: NDArray[Any],
+    statistic: Callable[[Floats], Floats],
+    rounds: int = 1000,
+    seed: int = 0,
+) -> Estimate:
+    """As `bootstrap`, and over the same draws, for what hangs on sums over the samples alone.
+
+    `parts` (N, K) are summed; `statistic` takes the sums (R, K) of R resamples and gives (R,). Tens
+    of times faster, for a resample costs a sum over groups.
+    """
+    columns, names = np.asarray(parts, np.float64), np.asarray(groups)
+    if columns.ndim != 2 or not columns.size or names.shape != columns.shape[:1]:
+        raise ValueError(f"parts must be (N, K) beside groups (N,), got {columns.shape}")
+    _check_at_least_one(rounds, "rounds")
+    _, group_of = np.unique(names, return_inverse=True)
+    by_group = np.zeros((int(group_of.max()) + 1, columns.shape[1]))
+    np.add.at(by_group, group_of, columns)
+    value = float(statistic(columns.sum(axis=0)[None])[0])
+    draws = np.array([value])
+    if len(by_group) > 1:
+        rng = np.random.default_rng(seed)
+        picked = rng.integers(len(by_group), size=(rounds, len(by_group)))
+        times = np.zeros((rounds, len(by_group)))
+        np.add.at(times, (np.arange(rounds)[:, None], picked), 1)
+        draws = statistic(times @ by_group)
+    if not np.isfinite([value, *draws]).all():
+        raise ValueError("the statistic is NaN on the samples or on a resample of their groups")
+    low, high = np.quantile(draws, [0.025, 0.975]) if len(by_group) > 1 else (math.nan, math.nan)
+    return Estimate(value, float(low), float(high), len(names))
+
+
+def bootstrap_mean(values: Reals, groups: NDArray[Any]) -> Estimate:
+    """The mean of `values` (N,) with its interval over `groups` (N,)."""
+    column = checked_scores(values, "values")
+    parts = np.stack([column, np.ones(len(column))], axis=1)
+    return bootstrap_sums(parts, groups, lambda sums: np.asarray(sums[:, 0] / sums[:, 1]))
+
+
+def bootstrap_ece(
+    confidence: Reals, correct: Bools, groups: NDArray[Any], bins: int = 15
+) -> Estimate:
+    """`ece` in bins of equal width with its interval over `groups` (N,).
+
+    Of each bin only the sum of confidence less correct counts: |sum| / N, summed over the bins.
+    """
+    sure = checked_scores(confidence, "confidence", unit=True)
+    gap = sure - _checked_correct(correct, len(sure))
+    parts = np.zeros((len(sure), bins + 1))
+    parts[np.arange(len(sure)), _bin_index(sure, bins, "width")] = gap
+    parts[:, bins] = 1
+    return bootstrap_sums(
+        parts, groups, lambda sums: np.asarray(np.abs(sums[:, :-1]).sum(axis=1) / sums[:, -1])
+    )
 
 
 def _check_at_least_one(number: int, name: str) -> None:

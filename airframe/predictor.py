@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +15,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from airframe.calibration import Floats, Reals
+from airframe.calibration import Bools, Floats, Reals
 from airframe.decision import Calibration, Verdict, judge
+from airframe.doubt import entropy, split_doubt
 from airframe.foreign import unknown_scores
 from airframe.looking import Edges, Sighting, checked_box, sightings
+from airframe.quality import MEASURES, as_row, quality_reason
 from data.images import Still
+from data.quality import measures
 from data.sampling import EVERY_SECOND, Sampling
+from data.theatre import Theatre, TheatreError, load_theatre, parse_day
 from models.card import CheckpointError
 from models.checkpoint import LOCALIZER, Checkpoint, load_checkpoint
+from models.ensemble import together
 from models.localizer import Localizer, load_localizer
 
 RELEASES = Path(__file__).parent.parent / "models" / "release"
@@ -37,12 +44,15 @@ class Settings:
     """What a user may ask for. None means what the checkpoint was calibrated to promise.
 
     `coverage` and `confidence` lie in (0, 1); `top_k` >= 1 is the least number of candidates.
-    `sampling` says which frames of a clip are taken, `box` where to look in a still, in pixels.
+    `theatre` is where, and `day` when, what the type says of the operator is asked for. `sampling`
+    says which frames of a clip are taken, `box` where to look in a still, in pixels.
     """
 
     coverage: float | None = None
     confidence: float | None = None
     top_k: int = 3
+    theatre: Theatre | None = None
+    day: date | None = None
     sampling: Sampling = EVERY_SECOND
     box: Edges | None = None
 
@@ -53,14 +63,22 @@ class Settings:
                 raise ValueError(f"{name} must lie strictly between 0 and 1, not {value}")
         if self.top_k < 1:
             raise ValueError(f"top-k must be at least 1, not {self.top_k}")
+        if self.theatre is not None:
+            self.theatre.window(self.day)
+        elif self.day is not None:
+            raise TheatreError(f"date {self.day}: is read only with a theatre; give that too")
 
 
 @dataclass(frozen=True)
 class Prediction:
     """The answer for one aircraft: `probs` (C,) calibrated, the set (names), verdict and doubt.
 
-    `sighting` is where it was looked for. `entropy` in bits; `unknown_score` is minus the largest
+    `sighting` is where it was looked for. `entropy` in bits; `mutual_information` that between the
+    answer and the look, in bits, None where there is one look; `unknown_score` is minus the largest
     logit: higher is more foreign; `unknown_p_value` the share of known aircraft that look so.
+    `picture_doubt` and `model_doubt` are the shares of calibration pictures in which entropy and
+    mutual information were less. `quality` is `data.quality.measures` of the view, `outside` those
+    of them that are poorer than what was calibrated on. None is what was not measured.
     """
 
     sighting: Sighting
@@ -69,8 +87,48 @@ class Prediction:
     coverage: float
     verdict: Verdict
     entropy: float
+    mutual_information: float | None
     unknown_score: float
     unknown_p_value: float | None
+    picture_doubt: float | None = None
+    model_doubt: float | None = None
+    quality: Mapping[str, float] | None = None
+    outside: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What the network says of N aircraft: logits (N, L, C) of its L looks and features (N, D) of
+    the first, in float32."""
+
+    looks: NDArray[np.float32]
+    features: NDArray[np.float32]
+
+    @property
+    def logits(self) -> NDArray[np.float32]:
+        """Those of all looks together, (N, C)."""
+        one: NDArray[np.float32] = together(list(torch.from_numpy(self.looks).unbind(1))).numpy()
+        return one
+
+
+@dataclass(frozen=True)
+class Signs:
+    """What is seen of N aircraft beside their probabilities: unknown scores (N,), mutual
+    information (N,), NaN where there is one look, and measures of the views (N, M) in the order of
+    `airframe.quality.MEASURES`."""
+
+    unknown_scores: Floats
+    mutual_information: Floats
+    measures: Floats
+
+    def __getitem__(self, rows: slice) -> Signs:
+        return Signs(*(values[rows] for values in vars(self).values()))
+
+    @classmethod
+    def pooled(cls, frames: Sequence[Signs]) -> Signs:
+        """The mean over the frames of one aircraft: pooled logits are steeper than any frame's."""
+        parts = zip(*(vars(one).values() for one in frames), strict=True)
+        return cls(*(np.concatenate(part).mean(axis=0, keepdims=True) for part in parts))
 
 
 class Predictor:
@@ -111,10 +169,19 @@ class Predictor:
             return [Sighting(checked_box(box, still.width, still.height))]
         return sightings(still.rgb, self.localizer)
 
-    def outputs(self, views: Sequence[tuple[Still, Sighting]]) -> tuple[Reals, NDArray[np.float32]]:
-        """Logits (N, C) of all looks together and features (N, D) of the first, in float32."""
-        output = self.ensemble([(still.rgb, sighting.box) for still, sighting in views])
-        return output.logits.numpy(), output.features.numpy()
+    def outputs(self, views: Sequence[tuple[Still, Sighting]]) -> Outputs:
+        """What the network says of each place."""
+        alone = self.ensemble.apart([(still.rgb, sighting.box) for still, sighting in views])
+        looks = torch.stack([output.logits for output in alone], dim=1)
+        return Outputs(looks.numpy(), alone[0].features.numpy())
+
+    def signs(self, outputs: Outputs, views: Sequence[tuple[Still, Sighting]]) -> Signs:
+        """What is seen beside the probabilities."""
+        information = np.full(len(views), np.nan)
+        if outputs.looks.shape[1] > 1:
+            _, information = split_doubt(outputs.looks, self.calibration.temperature)
+        measured = [as_row(measures(still.rgb, sighting.box)) for still, sighting in views]
+        return Signs(unknown_scores(outputs.logits), information, np.stack(measured))
 
     def predict(
         self,
@@ -130,62 +197,82 @@ class Predictor:
         if not stills:
             return []
         seen = [self.look(still, box) for still in stills]
-        logits, _ = self.outputs(
-            [(f, s) for f, mine in zip(stills, seen, strict=True) for s in mine]
+        views = [(f, s) for f, mine in zip(stills, seen, strict=True) for s in mine]
+        outputs = self.outputs(views)
+        answers = iter(
+            self.judge_all(
+                outputs.logits, self.signs(outputs, views), [s for _, s in views], settings
+            )
         )
-        answers = iter(self.predict_logits(logits, [s for mine in seen for s in mine], settings))
         return [[next(answers) for _ in mine] for mine in seen]
 
-    def predict_logits(
+    def judge_all(
         self,
         logits: Reals,
+        signs: Signs,
         seen: Sequence[Sighting],
         settings: Settings | None = None,
-        given_scores: Reals | None = None,
     ) -> list[Prediction]:
-        """The same from logits (N, C) computed before: calibration and decision only.
-
-        `given_scores` (N,) are unknown scores, for rows that are pooled: their height says nothing.
-        """
+        """The same from logits (N, C) and signs computed before: calibration and decision only."""
         settings = settings or Settings()
         probs = self.calibration.probs(logits)
         sets = self.calibration.sets(probs, settings.coverage)
-        confidence = settings.confidence or self.calibration.confidence
-        taxonomy = self.checkpoint.taxonomy
-        scores = unknown_scores(logits) if given_scores is None else given_scores
-        predictions = []
-        for p, members, score, sighting in zip(probs, sets, scores.tolist(), seen, strict=True):
-            verdict = judge(
-                p,
-                score,
-                sighting.faint if sighting.missed else None,
-                taxonomy,
-                self.classes,
-                confidence,
-                self.calibration,
-            )
-            predictions.append(
-                Prediction(
-                    sighting=sighting,
-                    probs=p,
-                    prediction_set=tuple(self.classes[i] for i in np.argsort(-p) if members[i]),
-                    coverage=settings.coverage or self.calibration.coverage,
-                    verdict=verdict,
-                    entropy=float(-(p * np.log2(np.clip(p, 1e-12, 1))).sum()),
-                    unknown_score=score,
-                    unknown_p_value=self.calibration.known.p_value(score),
-                )
-            )
-        return predictions
+        return [
+            self._judged(p, members, signs[i : i + 1], sighting, settings)
+            for i, (p, members, sighting) in enumerate(zip(probs, sets, seen, strict=True))
+        ]
+
+    def _judged(
+        self, probs: Floats, members: Bools, signs: Signs, sighting: Sighting, settings: Settings
+    ) -> Prediction:
+        calibration, score = self.calibration, float(signs.unknown_scores[0])
+        verdict = judge(
+            probs,
+            score,
+            sighting.faint if sighting.missed else None,
+            self.checkpoint.taxonomy,
+            self.classes,
+            settings.confidence or calibration.confidence,
+            calibration,
+        )
+        quality = dict(zip(MEASURES, signs.measures[0].tolist(), strict=True))
+        gate = calibration.quality
+        outside = gate.outside(quality) if gate else []
+        if gate and (warning := quality_reason(quality, outside, gate.worst)):
+            verdict = replace(verdict, reason=f"{verdict.reason} {warning}")
+        bits, information = float(entropy(probs)), float(signs.mutual_information[0])
+        return Prediction(
+            sighting=sighting,
+            probs=probs,
+            prediction_set=tuple(self.classes[i] for i in np.argsort(-probs) if members[i]),
+            coverage=settings.coverage or calibration.coverage,
+            verdict=verdict,
+            entropy=bits,
+            mutual_information=None if np.isnan(information) else information,
+            unknown_score=score,
+            unknown_p_value=calibration.known.p_value(score),
+            picture_doubt=self._rank("picture", bits),
+            model_doubt=self._rank("model", information),
+            quality=quality,
+            outside=tuple(outside),
+        )
+
+    def _rank(self, doubt: str, bits: float) -> float | None:
+        scale = self.calibration.doubts.get(doubt)
+        return None if scale is None or np.isnan(bits) else scale.rank(bits)
 
     def said(self, settings: Settings) -> dict[str, Any]:
         """The settings in plain words, the checkpoint's own where none were asked for."""
+        theatre, day = settings.theatre, settings.day
         return {
             "coverage": settings.coverage or self.calibration.coverage,
             "confidence": settings.confidence or self.calibration.confidence,
             "top_k": settings.top_k,
             "every": str(settings.sampling),
             "box": None if settings.box is None else list(settings.box),
+            "theatre": None if theatre is None else theatre.id,
+            "theatre_sha256": None if theatre is None else theatre.sha256,
+            "date": None if day is None else day.isoformat(),
         }
 
     def fingerprint(self, settings: Settings) -> str:
@@ -194,19 +281,41 @@ class Predictor:
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
-def settings_from(said: Mapping[str, Any]) -> Settings:
-    """The settings that `Predictor.said` told. Raises ValueError where they are not such."""
+def settings_from(said: Mapping[str, Any], theatre: Theatre | None = None) -> Settings:
+    """The settings that `Predictor.said` told.
+
+    A theatre that they tell must be `theatre` or, unchanged, one of data/theatres. Raises
+    ValueError where they are not such, and TheatreError where the theatre is not there.
+    """
     try:
         x0, y0, x1, y1 = said["box"] or (0.0,) * 4
         return Settings(
-            said["coverage"],
-            said["confidence"],
-            said["top_k"],
-            Sampling.parse(said["every"]),
-            (x0, y0, x1, y1) if said["box"] else None,
+            coverage=said["coverage"],
+            confidence=said["confidence"],
+            top_k=said["top_k"],
+            theatre=_theatre_of(said["theatre"], said["theatre_sha256"], theatre),
+            day=None if said["date"] is None else parse_day(said["date"]),
+            sampling=Sampling.parse(said["every"]),
+            box=(x0, y0, x1, y1) if said["box"] else None,
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"settings {said!r}: cannot be read ({error!r})") from error
+
+
+def _theatre_of(named: str | None, sha256: str | None, given: Theatre | None) -> Theatre | None:
+    """The theatre of that name and SHA-256: another one's words would not be the same."""
+    if named is None:
+        return None
+    if given is not None and given.sha256 == sha256:
+        return given
+    with suppress(TheatreError):
+        own = load_theatre(named)
+        if own.sha256 == sha256:
+            return own
+    raise TheatreError(
+        f"theatre {named} (SHA-256 {str(sha256)[:12]}): its file is not here as it was then; "
+        "give it with --theatre"
+    )
 
 
 def describe(checkpoint: Checkpoint) -> dict[str, Any]:

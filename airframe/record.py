@@ -1,8 +1,10 @@
 """The record: the answer for one aircraft as JSON (schema airframe.record/1), or flat as CSV.
 
-`entropy` is in bits over the types; `unknown_score` is minus the largest logit, `unknown_p_value`
-the share of known aircraft that look so foreign. What this version does not measure (mutual
-information, quality) and was not asked (operators) is null.
+`entropy` is in bits over the types, `mutual_information` that between the answer and the look, null
+where there is one look; `unknown_score` is minus the largest logit, `unknown_p_value` the share of
+known aircraft that look so foreign. `picture_doubt` and `model_doubt` are ranks of entropy and
+mutual information among the calibration pictures. What was not measured and was not asked
+(operators without a theatre) is null.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import numpy as np
 
 import airframe
 from airframe.looking import Sighting
+from airframe.operators import operators_of
 from airframe.predictor import Prediction, Predictor, Settings, describe
 from data.images import Still, StillError
 
@@ -53,7 +56,7 @@ def answer_record(
             "probability": _rounded(verdict.probability),
         }
     types = list(prediction.prediction_set)
-    return {
+    record: dict[str, Any] = {
         "schema": SCHEMA,
         "source": {
             "path": still.path,
@@ -73,10 +76,12 @@ def answer_record(
         "prediction_set": {"coverage": prediction.coverage, "types": types} if named else None,
         "uncertainty": {
             "entropy": _rounded(prediction.entropy),
-            "mutual_information": None,
+            "mutual_information": _rounded(prediction.mutual_information),
             "unknown_score": _rounded(prediction.unknown_score),
             "unknown_p_value": _rounded(prediction.unknown_p_value),
-            "quality": None,
+            "quality": _quality(prediction),
+            "picture_doubt": _rounded(prediction.picture_doubt),
+            "model_doubt": _rounded(prediction.model_doubt),
         },
         "box": _box(prediction.sighting),
         "located": _located(prediction.sighting),
@@ -86,6 +91,9 @@ def answer_record(
         **_common(predictor, settings),
         "failure": None,
     }
+    if settings.theatre is not None:
+        record["operators"] = operators_of(record, settings.theatre, settings.day)
+    return record
 
 
 def empty_record(
@@ -217,11 +225,22 @@ def _shape() -> dict[str, tuple[str, ...] | None]:
             "unknown_score",
             "unknown_p_value",
             "quality",
+            "picture_doubt",
+            "model_doubt",
         ),
         "box": None,
         "located": ("by", "score"),
         "track": ("id", "frames", "effective_frames", "first_s", "last_s", "carried_by"),
-        "operators": ("theatre", "consistent_with", "decisive", "note", "sources"),
+        "operators": (
+            "theatre",
+            "theatre_sha256",
+            "date",
+            "consistent_with",
+            "decisive",
+            "says",
+            "note",
+            "sources",
+        ),
         "reason": None,
         "model": ("name", "version", "sha256", "engine"),
         "run": ("settings_sha256", "settings", "created_utc", "versions"),
@@ -238,7 +257,11 @@ def _cell(value: Any) -> Any:
             for item in value
         )
     if isinstance(value, dict):
-        return ";".join(f"{key}={item}" for key, item in value.items() if item is not None)
+        return ";".join(
+            f"{key}={_cell(item).replace(';', ',') if isinstance(item, dict | list) else item}"
+            for key, item in value.items()
+            if item is not None
+        )
     return value
 
 
@@ -254,6 +277,14 @@ def _candidates(prediction: Prediction, predictor: Predictor, top_k: int) -> lis
         }
         for i in listed
     ]
+
+
+def _quality(prediction: Prediction) -> dict[str, Any] | None:
+    """What was measured of the view, and what of it is poorer than what was calibrated on."""
+    if prediction.quality is None:
+        return None
+    measured = {name: round(value, 4) for name, value in prediction.quality.items()}
+    return {"measures": measured, "outside": list(prediction.outside)}
 
 
 def _box(sighting: Sighting) -> list[float] | None:

@@ -152,7 +152,7 @@ def localizer_table(report: dict[str, Any]) -> Table:
 
 
 def records_table(records: list[dict[str, Any]]) -> Table:
-    """One row a still: file, answer, probability, prediction set."""
+    """One row a still: file, answer, probability, set; of the operator where a theatre is asked."""
     table = Table(show_lines=False)
     table.add_column("file", overflow="fold", ratio=3)
     table.add_column("answer", overflow="fold", ratio=3)
@@ -160,12 +160,19 @@ def records_table(records: list[dict[str, Any]]) -> Table:
     coverage = next((r["prediction_set"]["coverage"] for r in records if r["prediction_set"]), None)
     promise = f" ({coverage:.0%} coverage)" if coverage else ""
     table.add_column(f"prediction set{promise}", overflow="fold", ratio=5)
+    asked = next((r["operators"] for r in records if r["operators"]), None)
+    if asked:
+        when = f", {asked['date']}" if asked["date"] else ""
+        table.add_column(f"operator ({asked['theatre']}{when})", overflow="fold", ratio=5)
+        table.show_lines = True  # sentences fold
     for record in records:
+        operator = [Text(_operator(record))] if asked else []
         table.add_row(
             Text(place_text(record)),
             Text(answer_text(record)),
             f"{record['answer']['probability']:.0%}" if record["answer"] else "–",
             Text(_set(record)),
+            *operator,
         )
     return table
 
@@ -193,6 +200,14 @@ def answer_text(record: dict[str, Any]) -> str:
         return "unknown"
     rank = "" if record["status"] == "type" else f" ({record['status']})"
     return f"{record['answer']['label']}{rank}"
+
+
+def _operator(record: dict[str, Any]) -> str:
+    """What the type says of the operator, without the label that stands in its own column."""
+    if not record["operators"]:
+        return ""
+    says: str = record["operators"]["says"]
+    return says.removeprefix(f"{record['answer']['label']}: ") if record["answer"] else says
 
 
 def _set(record: dict[str, Any]) -> str:

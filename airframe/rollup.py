@@ -14,8 +14,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import binom
 
 from airframe.calibration import Bools, Floats
+
+_STEPS = np.geomspace(1e-3, 1, 80)  # of the way from certainty down to the asked confidence
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,6 +96,30 @@ class RollUp:
             # Floats: 0.1 of 9 + 1 answers allows the one that it allows on paper.
             fine &= wrong + 1 <= (1 - confidence) * (answered + 1) + 1e-9
         return float(steps[fine.argmax()]) if fine.any() else math.inf
+
+    def assured_threshold(self, confidence: float, risk: float) -> float:
+        """The threshold from which on answers are right at `confidence`, but for a chance of `risk`
+        that the calibration pictures were too kind. Infinite where they cannot show that.
+
+        Learn then Test (Angelopoulos et al. 2021): down a sequence of thresholds fixed beforehand,
+        as long as an exact binomial test (Clopper & Pearson 1934) on each kind rejects that fewer
+        answers are right. It starts where enough is answered for a test to reject at all, which
+        keeps the chance exact where answers are wrong no more often the higher the threshold.
+        """
+        for name, value in (("confidence", confidence), ("risk", risk)):
+            if not 0 < value < 1:
+                raise ValueError(f"{name} must lie strictly between 0 and 1, got {value}")
+        steps = 1 - (1 - confidence) * _STEPS
+        chance, testable = np.zeros(len(steps)), np.ones(len(steps), np.bool_)
+        for answers in self.by_stratum.values():
+            answered, wrong = answers.counted(steps)
+            chance = np.maximum(chance, binom.cdf(wrong, answered, 1 - confidence))
+            testable &= confidence**answered <= risk
+        if not testable.any():
+            return math.inf
+        passed = chance[testable.argmax() :] <= risk
+        run = len(passed) if passed.all() else int(passed.argmin())
+        return float(steps[testable.argmax() + run - 1]) if run else math.inf
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""

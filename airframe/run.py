@@ -20,16 +20,20 @@ from airframe.clip_calibration import Looking, fit_frames
 from airframe.config import Config, ConfigError, dump_config
 from airframe.corpus import Corpus, allowed_matrix, build_corpus, with_boxes, without_boxes
 from airframe.decision import Calibration, fit_absence
+from airframe.doubt import DoubtScale, entropy, split_doubt
 from airframe.evaluation import Evaluated, evaluate
 from airframe.looking import found_boxes, sightings
 from airframe.plots import plot_confusion, plot_curves, plot_reliability
 from airframe.processes import is_prepared, this_process, wait_until_prepared
 from airframe.provenance import provenance
+from airframe.quality import QualityGate, as_row
 from airframe.report import figures_table
 from airframe.training import CHUNK, eval_loader, fit, input_spec
 from data.images import open_still
 from data.manifest import Box, Sample
+from data.quality import measures
 from data.splits import write_splits
+from data.transforms import pixels
 from models.checkpoint import LOCALIZER, Checkpoint, load_checkpoint, save_checkpoint
 from models.classifier import Classifier
 from models.ensemble import Ensemble, Look, together
@@ -98,7 +102,7 @@ def train_run(config: Config, console: Console, *, resume: bool = False) -> Path
     if (run / "metrics.csv").exists():  # not where nothing was trained
         plot_curves(run / "metrics.csv", run / "curves.png")
     plot_confusion(evaluated, run / "confusion.png", f"{config.name}: families, val")
-    plot_reliability(evaluated, run / "reliability.png", f"{config.name}: val")
+    plot_reliability(figures, run / "reliability.png")
     console.print(figures_table(figures, f"{config.name}: val (used for selection, not a result)"))
     console.print(
         f"checkpoint {checkpoint.sha256[:12]}, temperature {calibration.temperature:.3f}; "
@@ -201,7 +205,9 @@ def _calibrate(
     cached: dict[str, NDArray[Any]] = {}
     for split in ("calibration", "val"):
         samples = corpus.split(split)
-        cached[split] = ensemble_logits(looking.ensemble, corpus, samples, config)
+        looks = ensemble_looks(looking.ensemble, corpus, samples, config)
+        cached[split] = together(list(torch.from_numpy(looks).unbind(1))).numpy()
+        cached[f"{split}_looks"] = looks
         cached[f"{split}_paths"] = np.array([sample.key for sample in samples])
     np.savez_compressed(run / "logits.npz", allow_pickle=False, **cached)
     samples = corpus.split("calibration")
@@ -217,7 +223,9 @@ def _calibrate(
         coverage=config.calibration.coverage,
         confidence=config.calibration.confidence,
         false_unknown=config.calibration.false_unknown,
+        thin=thin_types(corpus, config),
     )
+    calibration = _usual(calibration, cached["calibration_looks"][labelled], known)
     if looking.localizer is not None:
         calibration = _absence(
             cached["calibration"], samples, looking.localizer, calibration, config
@@ -238,10 +246,42 @@ def _calibrate(
     return calibration, evaluated
 
 
-def ensemble_logits(
+def _usual(
+    calibration: Calibration, looks: NDArray[np.float32], known: Sequence[Sample]
+) -> Calibration:
+    """With what is usual of known pictures: doubts, from the logits (N, L, C), and views."""
+    kinds = np.array([s.kind for s in known])
+    logits = looks.astype(np.float64).mean(axis=1)
+    doubts = {"picture": DoubtScale.from_arrays(entropy(calibration.probs(logits)), kinds)}
+    if looks.shape[1] > 1:
+        _, information = split_doubt(looks, calibration.temperature)
+        doubts["model"] = DoubtScale.from_arrays(information, kinds)
+    views = [_view(sample) for sample in known]
+    gate = QualityGate.from_arrays(np.stack(views), kinds, calibration.false_unknown)
+    return replace(calibration, doubts=doubts, quality=gate)
+
+
+def _view(sample: Sample) -> NDArray[np.float64]:
+    """The measures of what is looked at in a picture, in the order of MEASURES."""
+    rgb = open_still(sample.path).rgb
+    return as_row(measures(rgb, pixels(sample.boxes[0], rgb) if sample.boxes else None))
+
+
+def thin_types(corpus: Corpus, config: Config) -> tuple[str, ...]:
+    """The types with fewer than `calibration.least_pictures` photographs in the train split."""
+    seen = Counter(
+        sample.node
+        for sample in corpus.split("train")
+        if sample.kind not in config.data.train_only_kinds
+    )
+    least = config.calibration.least_pictures
+    return tuple(name for name in corpus.classes if seen[f"type:{name}"] < least)
+
+
+def ensemble_looks(
     ensemble: Ensemble, corpus: Corpus, samples: Sequence[Sample], config: Config
 ) -> NDArray[np.float32]:
-    """Logits (N, C) of samples as the checkpoint will see them."""
+    """Logits (N, L, C) of each look at samples, as the checkpoint will see them."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     ensemble.to(device)
     rows = []
@@ -250,8 +290,8 @@ def ensemble_logits(
         loader = eval_loader(corpus, seen, look.spec, CHUNK, config.train.workers)
         outputs = [ensemble.looked(look, batch.image) for batch in loader]
         rows.append(torch.cat([output.logits for output in outputs]))
-    logits: NDArray[np.float32] = together(rows).numpy()
-    return logits
+    looks: NDArray[np.float32] = torch.stack(rows, dim=1).numpy()
+    return looks
 
 
 def _faint(samples: Sequence[Sample], localizer: Localizer | None) -> NDArray[np.float64]:

@@ -22,10 +22,20 @@ _KINDS = {
     **dict.fromkeys(("track.effective_frames", "track.first_s", "track.last_s"), "double"),
     **{
         f"uncertainty.{name}": "double"
-        for name in ("entropy", "mutual_information", "unknown_score", "unknown_p_value")
+        for name in (
+            "entropy",
+            "mutual_information",
+            "unknown_score",
+            "unknown_p_value",
+            "picture_doubt",
+            "model_doubt",
+        )
     },
     "box": "list<double>",
-    "prediction_set.types": "list<string>",
+    "operators.decisive": "bool",
+    **dict.fromkeys(
+        ("prediction_set.types", "operators.consistent_with", "operators.sources"), "list<string>"
+    ),
 }
 
 
@@ -47,6 +57,7 @@ def write_parquet(path: Path, records: Iterable[Record], groups: Mapping[str, in
     kinds = {
         "int64": pa.int64(),
         "double": pa.float64(),
+        "bool": pa.bool_(),
         "list<double>": pa.list_(pa.float64()),
         "list<string>": pa.list_(pa.string()),
     }

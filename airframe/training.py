@@ -250,6 +250,7 @@ def fit(corpus: Corpus, config: Config, run: Path, *, resume: bool = False) -> C
     pl.seed_everything(config.seed, workers=True, verbose=False)
     spec = input_spec(config)
     classifier = first_classifier(config, corpus)
+    start = {name: value.clone() for name, value in classifier.state_dict().items()}
     trainee = Trainee(classifier, corpus, config)
     trainer, best = make_trainer(config.train, run, "val/nll")
     process = Process(trainer.global_rank, trainer.world_size)
@@ -266,10 +267,22 @@ def fit(corpus: Corpus, config: Config, run: Path, *, resume: bool = False) -> C
     threads = torch.get_num_threads()
     trainer.fit(trainee.train(), train_loader, val_loader, ckpt_path=last if going_on else None)
     alone_again(threads)
-    if best.best_model_path and process.rank == 0:
-        state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
+    kept = best.best_model_path if config.train.keep == "best" else str(last)
+    if kept and process.rank == 0:
+        state = torch.load(kept, map_location="cpu", weights_only=True)
         trainee.load_state_dict(state["state_dict"])
-    return trainee.classifier.cpu().eval()
+    result = trainee.classifier.cpu()
+    mix(result, start, config.train.start_share)
+    return result.eval()
+
+
+def mix(classifier: Classifier, start: dict[str, Tensor], share: float) -> None:
+    """Let `share` of the weights, in [0, 1], be those of `start`."""
+    if share:
+        mine = classifier.state_dict()
+        classifier.load_state_dict(
+            {name: torch.lerp(value, start[name], share) for name, value in mine.items()}
+        )
 
 
 def first_classifier(config: Config, corpus: Corpus) -> Classifier:

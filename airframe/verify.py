@@ -17,6 +17,7 @@ from airframe.record import Record, library_versions
 from airframe.sinks import Queue
 from data.images import Limits, StillError
 from data.images.file import hash_file, plain
+from data.theatre import Theatre
 from data.video import ClipLimits
 
 # How far a number may be off, absolutely: between machines, engines and batch sizes the last
@@ -31,6 +32,7 @@ _APART = {"source.path", "source.records", "run.created_utc", "run.versions", "m
 _APART |= {"failure.message"}
 # Lists by what is in them: at the end of one a near tie may leave another one out.
 _KEYED = {"candidates": ("type", "probability"), "track.carried_by": ("index", "weight")}
+_BY_PROBABILITY = {"prediction_set.types", "operators.sources"}
 
 
 class VerifyError(ValueError):
@@ -47,13 +49,18 @@ class Finding:
 
 
 def verify_records(
-    records: Path, predictor: Predictor, batch_size: int = 8, places: Iterable[str] | None = None
+    records: Path,
+    predictor: Predictor,
+    batch_size: int = 8,
+    places: Iterable[str] | None = None,
+    theatre: Theatre | None = None,
 ) -> Iterator[Finding]:
     """One finding a record, in the order of the file.
 
     The sources are looked for at the records' own paths or, where `places` names files, among
-    those, by their content. Raises VerifyError where the records are those of another checkpoint
-    or tell no settings, and JournalError for a line that is no record.
+    those, by their content; the theatre that the records tell is `theatre` or the project's own.
+    Raises VerifyError where the records are those of another checkpoint or tell no settings,
+    TheatreError where their theatre is not there, and JournalError for a line that is no record.
     """
     by_content = None if places is None else _by_content(places)
     # Read twice, side by side: what to answer again, and what was answered then.
@@ -61,7 +68,7 @@ def verify_records(
     then = groupby(read_records(records), _path)
     for _, alike in groupby(first, lambda record: _settings_text(record, predictor)):
         start = next(alike)
-        settings = settings_from(start["run"]["settings"])
+        settings = settings_from(start["run"]["settings"], theatre)
         task = Task(settings, batch_size, settings.sampling, settings.box)
         found = (_found(record, by_content) for record in chain((start,), alike))
         for new in _files(found, predictor, task):
@@ -72,13 +79,15 @@ def differences(old: Any, new: Any, at: str = "") -> Iterator[str]:
     """Where two records, or parts of them at the key `at`, differ by more than the tolerance."""
     if at in _APART or (at == "reason" and _bare(old) == _bare(new)):
         return
+    if at == "operators.note" and _words(old) == _words(new):
+        return
     if isinstance(old, dict) and isinstance(new, dict):
         for key in {**old, **new}:
             yield from differences(old.get(key), new.get(key), f"{at}.{key}" if at else key)
     elif isinstance(old, list) and isinstance(new, list) and at in _KEYED:
         yield from _keyed_differences(old, new, at, *_KEYED[at])
     elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
-        if at == "prediction_set.types":  # in the order of probabilities, which a near tie turns
+        if at in _BY_PROBABILITY:  # an order which a near tie turns
             old, new = sorted(old), sorted(new)
         for one, other in zip(old, new, strict=True):
             yield from differences(one, other, at)
@@ -211,6 +220,11 @@ def _same(old: Any, new: Any, key: str) -> bool:
 def _bare(reason: Any) -> str:
     """A reason without its numbers, which stand in other fields and are compared there."""
     return re.sub(r"\d+(?:[.,]\d+)?", "#", str(reason))
+
+
+def _words(note: Any) -> list[str]:
+    """A note's words without numbers, in no order: it lists types in that of probabilities."""
+    return sorted(re.findall(r"\w+", _bare(note)))
 
 
 def _short(value: Any) -> str:

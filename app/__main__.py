@@ -1,4 +1,4 @@
-"""Serve the page: upload a still, read the answer.
+"""Serve the page: drop stills and clips, read the answers.
 
 python -m app --port 7860
 """
@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import socket
+from hmac import compare_digest
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -25,29 +27,71 @@ def main(
     checkpoint: Annotated[
         str, typer.Option(help="fast, strong, or the folder of another checkpoint.")
     ] = "fast",
+    auth: Annotated[
+        Path | None, typer.Option(help="A file of lines name:password; only these people get in.")
+    ] = None,
+    reviews: Annotated[
+        Path, typer.Option(help="The folder that keeps reviews and their pictures.")
+    ] = Path("out/reviews"),
 ) -> None:
-    """Serve a page that names the airframe type in a still and says how sure that is.
+    """Serve a page that names the airframe type in stills and clips and says how sure that is.
 
     Exit code 2: wrong usage, checkpoint or port.
     """
     _check_port(host, port)
+    people = None if auth is None else _people(auth)
     # Imported late: what is wrong should be told at once, not after torch and gradio have loaded.
-    from airframe.predictor import Predictor, checkpoint_folder
-    from models.checkpoint import CheckpointError
+    from app.limits import PageLimits
+    from app.loading import load, load_beside, there
 
-    try:
-        predictor = Predictor(checkpoint_folder(checkpoint))
-    except CheckpointError as error:
-        _refuse(str(error))
+    limits = PageLimits()
+    if not there(checkpoint):
+        try:
+            load(checkpoint, limits)  # which says what is missing
+        except ValueError as error:
+            _refuse(str(error))
+    model = load_beside(checkpoint, limits)
     from app.page import build_page, serve_page
 
-    page = build_page(predictor)
+    page = build_page(model, limits, reviews)
+    allowed = None if people is None else lambda name, word: _knows(people, name, word)
     try:
-        address = serve_page(page, host, port)
+        address = serve_page(page, host, port, limits, allowed)
     except OSError as error:  # the port was taken meanwhile
         _refuse(f"--host {host} --port {port}: cannot be served: {error}")
     console.print(f"Airframe is at {address}  (Ctrl+C stops it)", highlight=False, markup=False)
+    if people is None and host not in ("127.0.0.1", "localhost", "::1"):
+        console.print("Everyone on the network can use it; --auth FILE asks for a password.")
+    try:
+        model.result()
+    except ValueError as error:  # CheckpointError is one
+        page.close()
+        _refuse(str(error))
     page.block_thread()
+
+
+def _people(path: Path) -> dict[str, str]:
+    """Names and passwords from a file of lines name:password."""
+    try:
+        lines = [line.strip() for line in path.read_text("utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        _refuse(f"--auth {path}: cannot be read: {error}")
+    people = {}
+    for number, line in enumerate(lines, 1):
+        name, colon, word = line.partition(":")
+        if line and not line.startswith("#"):
+            if not (name and colon and word):
+                _refuse(f"--auth {path}: line {number}: write name:password")
+            people[name] = word
+    if not people:
+        _refuse(f"--auth {path}: names nobody; write a line name:password for each person")
+    return people
+
+
+def _knows(people: dict[str, str], name: str, word: str) -> bool:
+    """Takes as long for a wrong name as for a wrong password."""
+    known = people.get(name, "")
+    return compare_digest(known.encode(), word.encode()) and name in people
 
 
 def _check_port(host: str, port: int) -> None:

@@ -1,162 +1,186 @@
-"""The page's wiring: a file in, the predictor's record out, and where each part stands."""
+"""The page: what stands where, and how it is served. What happens then is in `app.wiring`."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
-from PIL import Image, ImageDraw
 
-from airframe.predictor import Predictor, Settings
-from airframe.record import answer_record, failure_record
-from app import words
+from app import markup, pictures, texts
+from app.limits import PageLimits
 from app.offline import keep_offline
-from data.images import FORMATS, IMAGE_SUFFIXES, Limits, Still, StillError, open_still
+from app.wiring import Parts, theatres, wire
+from data.images import FORMATS, IMAGE_SUFFIXES, Limits, StillError, open_still
+from data.taxonomy import Taxonomy
+from data.video import VIDEO_SUFFIXES, is_clip, open_clip
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
-STYLE = Path(__file__).with_name("style.css")
-PREVIEW = (1280, 960)
-QUEUE = 16
-CACHE_SECONDS = 3600
+if TYPE_CHECKING:
+    from app.answers import Answers
+
+HERE = Path(__file__).parent
+EXAMPLES = HERE.parent / "examples"
+REVIEWS = Path("out/reviews")
 # Strings would make gradio look for web fonts; a Font is taken as installed.
 SANS = [gr.themes.Font(name) for name in ("system-ui", "Segoe UI", "Roboto", "sans-serif")]
 MONO = [gr.themes.Font(name) for name in ("ui-monospace", "Consolas", "monospace")]
 
-Record = dict[str, Any]
 
-
-def answer_file(path: str, name: str, predictor: Predictor) -> tuple[Still | None, list[Record]]:
-    """The records of the file at `path`, one an aircraft, told under its own `name`; the still
-    where it opened."""
-    settings = Settings()
-    try:
-        still = replace(open_still(path), path=name)
-    except StillError as error:
-        # The visitor knows the file by its name, not by the server's folders.
-        told = StillError(error.code, error.message.replace(path, name))
-        return None, [failure_record(name, told, predictor, settings)]
-    try:
-        predictions = predictor.predict([still], settings)[0]
-    except Exception as error:
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        told = StillError("inference_error", f"{name}: the network failed on it: {first}")
-        return still, [failure_record(name, told, predictor, settings)]
-    return still, [answer_record(still, one, predictor, settings) for one in predictions]
-
-
-def build_page(predictor: Predictor) -> gr.Blocks:
-    """The page, not yet served."""
-    examples = sorted(EXAMPLES.glob("*.jpg"))
-    # Neither gradio's looks for text nor its default script on our own HTML.
-    plain: dict[str, Any] = {"apply_default_css": False, "js_on_load": None}
+def build_page(
+    model: Future[Answers], limits: PageLimits | None = None, reviews: Path = REVIEWS
+) -> gr.Blocks:
+    """The page, not yet served. It shows at once, and answers when `model` is there."""
+    limits = limits or PageLimits()
+    examples = sorted(p for p in EXAMPLES.iterdir() if p.suffix in IMAGE_SUFFIXES | VIDEO_SUFFIXES)
     with gr.Blocks(
-        title=f"{words.TITLE}: aircraft types in stills",
+        title=f"{texts.TITLE}: aircraft types in stills and clips",
         analytics_enabled=False,
-        delete_cache=(CACHE_SECONDS, CACHE_SECONDS),
+        delete_cache=(limits.sweep_seconds, limits.keep_seconds),
     ) as page:
-        gr.HTML(words.intro_html(), **plain)
-        with gr.Row(elem_classes="af-columns"):
-            with gr.Column(min_width=320):
-                upload = gr.File(
-                    label="A still",
-                    file_types=sorted(IMAGE_SUFFIXES),
-                    height=132,
-                    elem_id="upload",
-                )
-                preview = gr.Image(
-                    label=words.PREVIEW,
-                    alt_text=words.PREVIEW,
-                    interactive=False,
-                    buttons=["fullscreen"],
-                    visible=False,
-                    elem_id="preview",
-                )
-                gr.HTML(words.hint_html(FORMATS, Limits().max_bytes), **plain)
-                gallery = gr.Gallery(
-                    [(str(p), words.example_caption(p.stem, predictor.classes)) for p in examples],
-                    label="Examples",
-                    show_label=False,
-                    columns=3,
-                    object_fit="cover",
-                    allow_preview=False,
-                    interactive=False,
-                    buttons=[],
-                    elem_id="examples",
-                )
-            with gr.Column(min_width=320):
-                answer = gr.HTML(words.waiting_html(), elem_id="answer", **plain)
-                with gr.Accordion("The record, as JSON", open=False):
-                    record = gr.JSON(show_label=False, open=True, elem_id="record")
-        _wire(upload, gallery, [preview, answer, record], examples, predictor)
+        _html(markup.intro_html())
+        status = _html(markup.loading_html(), elem_id="status")
+        with gr.Tabs():
+            with gr.Tab("Identify"):
+                identify = _identify(examples, limits)
+            with gr.Tab("Review"):
+                review = _review()
+            with gr.Tab("About"):
+                about = _html("")
+        saved = _html("", "save", html_template="<i></i>", elem_id="saved", visible="hidden")
+        shown: dict[str, Any] = {"status": status, "about": about, "saved": saved}
+        parts = Parts(page=page, **shown, **identify, **review)
+        wire(parts, model, examples, limits, reviews)
     return page
 
 
-def _wire(
-    upload: gr.File,
-    gallery: gr.Gallery,
-    shown: list[Any],
-    examples: list[Path],
-    predictor: Predictor,
-) -> None:
-    # gr.File would hand over a path whose name it has stripped of signs; its raw value has both.
-    def on_upload(given: dict[str, Any]) -> tuple[Any, ...]:
-        name = Path(given.get("orig_name") or given["path"]).name
-        return _show(*answer_file(given["path"], name, predictor))
+def _html(value: str, script: str = "", **more: Any) -> gr.HTML:
+    """HTML of our own: neither gradio's looks for text nor its default script on it."""
+    code = (HERE / "scripts" / f"{script}.js").read_text("utf-8") if script else None
+    return gr.HTML(value, apply_default_css=False, js_on_load=code, **more)
 
-    def on_example(picked: gr.SelectData) -> tuple[Any, ...]:
-        path = examples[picked.index]
-        shown_now = _show(*answer_file(str(path), path.name, predictor))
-        # Unselected at once: a thumbnail that stays selected cannot be picked a second time.
-        return gr.Gallery(selected_index=None), str(path), *shown_now
 
-    def on_clear() -> tuple[Any, ...]:
-        return gr.Image(value=None, visible=False), words.waiting_html(), None
-
-    # Full: the last answer must not stand uncovered beside a new file's name.
-    look: dict[str, Any] = {
-        "show_progress": "full",
-        "show_progress_on": shown[1],
-        "concurrency_id": "predictor",
+def _identify(examples: list[Path], limits: PageLimits) -> dict[str, Any]:
+    with gr.Row(elem_classes="af-columns"):
+        with gr.Column(min_width=320, scale=5, elem_classes="af-left"):
+            upload = gr.File(
+                label="Stills or clips: drop, pick or paste",
+                file_count="multiple",
+                file_types=sorted(IMAGE_SUFFIXES | VIDEO_SUFFIXES),
+                height=150,
+                elem_id="upload",
+            )
+            progress = _html("", elem_id="progress")
+            stop = gr.Button("Stop, keep what is done", size="sm", visible=False, elem_id="stop")
+            stage = _html("", "stage", elem_id="stage")
+            shown = [(_example_thumb(p), texts.example_caption(p.stem, _types())) for p in examples]
+            with gr.Column(visible=False, elem_id="keeping") as keeping:
+                made = _keeping()
+            with gr.Column(elem_id="examples-part"):
+                _html(
+                    markup.hint_html(
+                        FORMATS, Limits().max_bytes, limits.max_bytes, limits.clip_seconds
+                    )
+                )
+                example = _html(markup.examples_html(shown), "pick", elem_id="examples")
+        with gr.Column(min_width=320, scale=6, elem_classes="af-right"):
+            table = _html("", "table", elem_id="table")
+            answer = _html(markup.waiting_html(), "pick", elem_id="answer")
+    return {
+        "upload": upload,
+        "progress": progress,
+        "stop": stop,
+        "stage": stage,
+        "example": example,
+        "table": table,
+        "answer": answer,
+        "keeping": keeping,
+        **made,
     }
-    upload.upload(on_upload, upload, shown, preprocess=False, api_name="answer", **look)
-    gallery.select(on_example, None, [gallery, upload, *shown], api_visibility="private", **look)
-    upload.clear(on_clear, None, shown, api_visibility="private", queue=False)
 
 
-def _show(still: Still | None, records: list[Record]) -> tuple[Any, ...]:
-    """Values of the preview, the answer and the record: an object, a list for several aircraft."""
-    picture = None if still is None else _preview(still, records)
-    return (
-        gr.Image(value=picture, visible=picture is not None),
-        words.answers_html(records),
-        records[0] if len(records) == 1 else records,
-    )
+def _keeping() -> dict[str, Any]:
+    """What a person does with an answer: review it, save it, read its record."""
+    _html(markup.heading_html("Your review", texts.REVIEW))
+    with gr.Row(elem_classes="af-buttons"):
+        confirm = gr.Button("Confirm", size="sm", elem_id="confirm")
+        aside = gr.Button("Set aside", size="sm", elem_id="aside")
+    with gr.Row(elem_classes="af-buttons"):
+        node = gr.Dropdown(_labels(), value=None, label="It shows", elem_id="node", min_width=160)
+        correct = gr.Button("Correct", size="sm", elem_id="correct", min_width=80)
+    told = _html("", elem_id="told")
+    _html(markup.heading_html("Who flew it", texts.THEATRE))
+    with gr.Row(elem_classes="af-buttons"):
+        choices = [("Not asked", ""), *((name, name) for name in theatres())]
+        theatre = gr.Dropdown(choices, value="", label="Theatre", elem_id="theatre", min_width=160)
+        day = gr.Textbox(label="Day, YYYY-MM-DD", max_lines=1, elem_id="day", min_width=120)
+    _html(markup.heading_html("Save this case"))
+    with gr.Row(elem_classes="af-buttons"):
+        saves = {
+            how: gr.Button(name, size="sm", elem_id=f"save-{how}", min_width=90)
+            for how, name in (("html", "Report (HTML)"), ("jsonl", "JSONL"), ("csv", "CSV"))
+        }
+    clear = gr.Button("Start a new case", size="sm", elem_id="clear")
+    with gr.Accordion("The record, as JSON", open=False):
+        record = gr.JSON(show_label=False, open=True, elem_id="record")
+    return {
+        "confirm": confirm,
+        "aside": aside,
+        "node": node,
+        "correct": correct,
+        "told": told,
+        "theatre": theatre,
+        "day": day,
+        "saves": saves,
+        "clear": clear,
+        "record": record,
+    }
 
 
-def _preview(still: Still, records: list[Record]) -> Image.Image:
-    """The picture with the boxes that were looked at, numbered where there are several."""
-    picture = Image.fromarray(still.rgb)
-    picture.thumbnail(PREVIEW)
-    scale = picture.width / still.width
-    draw = ImageDraw.Draw(picture)
-    for number, record in enumerate(records, 1):
-        if not record["box"]:
-            continue
-        x0, y0, x1, y1 = (round(edge * scale) for edge in record["box"])
-        # Dark around light: it shows on sky and on ground, whatever colours a reader can tell.
-        draw.rectangle((x0, y0, x1, y1), outline="black", width=4)
-        draw.rectangle((x0 + 1, y0 + 1, x1 - 1, y1 - 1), outline="white", width=2)
-        if len(records) > 1:
-            draw.text((x0 + 6, y0 + 4), str(number), "white", None, stroke_width=2, stroke_fill=0)
-    return picture
+def _review() -> dict[str, Any]:
+    _html(f'<section class="af-about"><h2>Your reviews</h2><p>{texts.REVIEWS}</p></section>')
+    plot = _html("", elem_id="plot")
+    manifest = gr.Button("Export a manifest for train.py", size="sm", elem_id="manifest")
+    return {"plot": plot, "manifest": manifest, "exported": _html("", elem_id="exported")}
 
 
-def serve_page(page: gr.Blocks, host: str, port: int) -> str:
+def _types() -> tuple[str, ...]:
+    return Taxonomy.load().types
+
+
+def _labels() -> list[tuple[str, str]]:
+    """Every type and family that a person may say it shows: (label, node)."""
+    taxonomy = Taxonomy.load()
+    nodes = [*taxonomy.nodes("type"), *taxonomy.nodes("family")]
+    types = {node.name for node in taxonomy.nodes("type")}
+    return [
+        (node.label, node.id)
+        for node in nodes
+        if node.rank == "type" or node.label != node.name or node.name not in types
+    ]
+
+
+def _example_thumb(path: Path) -> str:
+    """A small view of an example; of a clip its first frame. Raises StillError."""
+    if not is_clip(path):
+        return pictures.thumb_uri(open_still(path).rgb)
+    for frame in open_clip(path).frames():
+        return pictures.thumb_uri(frame.rgb)
+    raise StillError("unreadable_video", f"{path}: no frame in it")
+
+
+def serve_page(
+    page: gr.Blocks,
+    host: str,
+    port: int,
+    limits: PageLimits | None = None,
+    auth: Callable[[str, str], bool] | None = None,
+) -> str:
     """Serve in the background; returns the address. Raises OSError where the port is taken."""
+    limits = limits or PageLimits()
     keep_offline()
-    page.queue(max_size=QUEUE, default_concurrency_limit=1)
+    page.queue(max_size=limits.queue, default_concurrency_limit=limits.at_once)
     _, address, _ = page.launch(
         server_name=host,
         server_port=port,
@@ -164,8 +188,8 @@ def serve_page(page: gr.Blocks, host: str, port: int) -> str:
         quiet=True,
         inbrowser=False,
         share=False,
-        max_file_size=Limits().max_bytes,
-        allowed_paths=[str(EXAMPLES)],
+        auth=auth,
+        max_file_size=limits.max_bytes,
         footer_links=[],
         run_history=False,
         enable_monitoring=False,
@@ -175,6 +199,7 @@ def serve_page(page: gr.Blocks, host: str, port: int) -> str:
         theme=gr.themes.Base(
             primary_hue="sky", secondary_hue="sky", neutral_hue="slate", font=SANS, font_mono=MONO
         ),
-        css_paths=STYLE,
+        css_paths=HERE / "style.css",
+        js=(HERE / "scripts" / "page.js").read_text("utf-8"),
     )
     return str(address)

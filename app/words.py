@@ -1,23 +1,20 @@
-"""What a person reads of a record: sentences and small HTML. Pure; every value is escaped here."""
+"""What a person reads of a record: sentences and figures. Pure; `app.markup` makes HTML."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from html import escape
 from typing import Any
 
 from airframe.decision import percent
+from airframe.doubt import in_words
+from app import texts
+from data.taxonomy import RANKS, Node, Taxonomy
 
 Record = dict[str, Any]
 
-TITLE = "Airframe"
-# What it does and what it does not prove, in one breath: the first line of the page.
-INTRO = (
-    "Names the aircraft type that a still supports and says how sure it can be; "
-    "a type is never proof of an operator."
-)
 CAVEAT = (
     "A type is never proof of an operator. It says what kind of aircraft the picture looks like, "
     "not whose it was, who flew it, where or when: many air forces fly the same types."
@@ -26,9 +23,6 @@ CALIBRATED = (
     "The probabilities were calibrated on held-out pictures. On pictures unlike those (far away, "
     "drawn, edited) they may be too high; the model card says how well they held."
 )
-WAITING = "Give a still, or pick an example: the answer appears here."
-EXAMPLES = "Or pick an example; these are drawn by this project's own code, not photographed."
-PREVIEW = "The picture, upright and in sRGB"
 
 # Upper bounds and words of the Intelligence Community Directive 203 (2015), which readers know.
 _LIKELIHOODS = (
@@ -49,15 +43,21 @@ _KICKERS = {
     "no_aircraft": "No aircraft",
     "failed": "No answer",
 }
+STATUS = {
+    "type": "Type",
+    "family": "Family",
+    "role": "Role",
+    "unknown": "Unknown",
+    "no_aircraft": "No aircraft",
+    "failed": "Failed",
+}
 _TITLES = {
     "unknown": "Nothing here is sure enough to name",
     "no_aircraft": "No aircraft was found in this picture",
     "failed": "This file cannot be used",
 }
 _MODEL_FAILED = "The model failed on this picture"
-_SETTINGS = {"broken": "clouds", "terrain": "hills", "urban": "city"}
 SET_LISTED = 12
-BARS_SHOWN = 8
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,28 @@ class Bar:
     label: str
     probability: float
     in_set: bool
+
+
+@dataclass(frozen=True)
+class Step:
+    """One rung of role → family → type. `bound` says that `probability` is at least so much: the
+    record lists no types under half a per cent. `held` says that the answer goes so far."""
+
+    rank: str
+    label: str
+    probability: float
+    bound: bool
+    held: bool
+
+
+@dataclass(frozen=True)
+class Meter:
+    """A doubt: `share` in [0, 1] of the most there can be, None where it was not measured."""
+
+    name: str
+    share: float | None
+    figure: str
+    said: str
 
 
 def likelihood(value: float) -> str:
@@ -122,6 +144,102 @@ def set_sentence(record: Record) -> str:
     return f"{promise}: {listed}."
 
 
+def path_steps(record: Record, taxonomy: Taxonomy) -> list[Step]:
+    """Down the taxonomy along the answer, and on along the likeliest where the answer ends.
+
+    Empty where there are no candidates.
+    """
+    listed = [(c["type"], c["probability"]) for c in record["candidates"] or ()]
+    unlisted = sum(p for _, p in listed) < 0.9995
+    answer = record["answer"]
+    held = taxonomy.path(answer["node"]) if answer else ()
+    steps: list[Step] = []
+    for rank in RANKS:
+        masses: dict[str, float] = {}
+        for name, probability in listed:
+            path = {node.rank: node for node in taxonomy.path(f"type:{name}")}
+            if all(path[step.rank].label == step.label for step in steps):
+                masses[path[rank].id] = masses.get(path[rank].id, 0.0) + probability
+        named = next((node for node in held if node.rank == rank), None)
+        if named is None and not masses:
+            break
+        node: Node = named or taxonomy[max(masses, key=lambda key: masses[key])]
+        exact = answer["probability"] if answer and node.id == answer["node"] else None
+        mass = masses.get(node.id, 0.0) if exact is None else exact
+        bound = exact is None and unlisted and rank != "type"
+        steps.append(Step(rank, node.label, mass, bound, named is not None))
+    return steps
+
+
+def path_sentence(steps: Sequence[Step]) -> str:
+    """Where the evidence ran out; empty where there is no path."""
+    if not steps:
+        return ""
+    reached = [step for step in steps if step.held]
+    if len(reached) == len(RANKS):
+        return "The evidence reaches the type."
+    if not reached:
+        return (
+            "The evidence ran out before the role: nothing is named, the likeliest path is shown."
+        )
+    missing = steps[len(reached)].rank if len(steps) > len(reached) else "the rest"
+    return f"The evidence ran out after the {reached[-1].rank}: the {missing} is not decided."
+
+
+def meters(record: Record, n_types: int) -> list[Meter]:
+    """The picture's doubt and the model's, apart; empty where there are no candidates.
+
+    The entropy of the answer (bits) is what both leave open; its part that the model's members
+    disagree on is the mutual information (Houlsby et al. 2011), the rest lies in the picture.
+    """
+    doubt = record["uncertainty"]
+    if not doubt or doubt["entropy"] is None or not record["candidates"]:
+        return []
+    shared = doubt["mutual_information"]
+    left = max(doubt["entropy"] - (shared or 0.0), 0.0)
+    most = math.log2(max(n_types, 2))
+    even = 2**left
+    said = (
+        "The picture leaves one type."
+        if even < 1.05
+        else f"As open as {_count(even)} equally likely types."
+    )
+    whole = "" if shared is not None else " The model's own doubt is in this figure too."
+    said += whole + _usual(doubt.get("picture_doubt")) + _quality(doubt["quality"])
+    picture = Meter("The picture's doubt", min(left / most, 1.0), f"{left:.2f} bits", said)
+    if shared is None:
+        missing = "This checkpoint does not measure it: one network cannot disagree with itself."
+        return [picture, Meter("The model's doubt", None, "not measured", missing)]
+    said = "How much the model's own looks disagree: what more training pictures could settle."
+    said += _usual(doubt.get("model_doubt"))
+    model = Meter(
+        "The model's doubt", min(max(shared, 0.0) / most, 1.0), f"{shared:.2f} bits", said
+    )
+    return [picture, model]
+
+
+def _usual(rank: float | None) -> str:
+    """What a rank among the calibration pictures says; empty where there is none."""
+    if rank is None:
+        return ""
+    return f" {in_words(rank).capitalize()}: {percent(rank)} of the calibration pictures had less."
+
+
+def _count(even: float) -> str:
+    return f"{even:.1f}" if even < 3 else f"{even:.0f}"
+
+
+def _quality(quality: dict[str, Any] | None) -> str:
+    """What of the picture lies outside what the probabilities were calibrated on."""
+    if quality is None:
+        return ""
+    outside = [str(name).replace("_", " ") for name in quality["outside"]]
+    if not outside:
+        return " Its quality is like that of the calibration pictures."
+    listed = ", ".join(outside)
+    return f" Outside what was calibrated: {listed}. The figures promise less here."
+
+
 def caveat(record: Record) -> str:
     """What the answer does not say; empty where there is no answer to misread."""
     return "" if record["status"] == "failed" else CAVEAT
@@ -135,53 +253,19 @@ def evidence(record: Record) -> list[tuple[str, str]]:
         size = f"{source['bytes'] / 1024:,.0f} KiB"
         shape = f"{source['width']} × {source['height']} px"
         rows += [("Picture", f"{source['format']}, {shape}, {size}"), ("SHA-256", source["sha256"])]
+    if source["frame"]:
+        moment = source["frame"]
+        rows.append(("Frame", f"number {moment['index']}, at {moment['time_s']:g} s"))
     if record["box"]:
         edges = ", ".join(f"{edge:.0f}" for edge in record["box"])
-        rows.append(("Looked at", f"box {edges} px (left, top, right, bottom)"))
+        by = (record.get("located") or {}).get("by")
+        who = {"user": "your box", "localizer": "box found by the localizer,"}.get(by or "", "box")
+        rows.append(("Looked at", f"{who} {edges} px (left, top, right, bottom)"))
     if source["captured"]:
         said = [source["captured"].get(key) for key in ("time", "make", "model")]
         rows.append(("The file says", ", ".join(part for part in said if part)))
     rows.append(("Model", f"{model['name']} {model['version']} ({model['sha256'][:12]})"))
     return rows
-
-
-def example_caption(stem: str, types: Iterable[str]) -> str:
-    """`mig-31-distant` → `MiG-31, distant`, where `types` has MiG-31; else the stem in words."""
-    name, _, setting = stem.rpartition("-")
-    for known in types:
-        if known.lower() == name:
-            return f"{known}, {_SETTINGS.get(setting, setting)}"
-    return stem.replace("-", " ").capitalize()
-
-
-def intro_html() -> str:
-    """The page's first lines."""
-    return f'<header class="af-intro"><h1>{TITLE}</h1><p>{escape(INTRO)}</p></header>'
-
-
-def hint_html(formats: Sequence[str], max_bytes: int) -> str:
-    """What the page takes, and what the examples are."""
-    taken = f"{', '.join(formats[:-1])} or {formats[-1]}, up to {max_bytes / 2**20:g} MiB."
-    return f'<p class="af-hint">{escape(taken)} {escape(EXAMPLES)}</p>'
-
-
-def waiting_html() -> str:
-    """The card before there is a picture."""
-    return f'<section class="af-card af-waiting"><p>{escape(WAITING)}</p></section>'
-
-
-def answers_html(records: Sequence[Record]) -> str:
-    """The answer for the largest aircraft, with the others' in a line each above its details."""
-    first, *others = records
-    if not others:
-        return answer_html(first)
-    listed = "".join(f"<li>{escape(short(record))}</li>" for record in records)
-    return (
-        f'<section class="af-part af-several"><h3>{len(records)} aircraft found</h3>'
-        f"<ol>{listed}</ol>"
-        '<p class="af-small">Numbered by size. In full, the largest; the record has all.</p>'
-        f"</section>{answer_html(first)}"
-    )
 
 
 def short(record: Record) -> str:
@@ -192,68 +276,20 @@ def short(record: Record) -> str:
     return f"{said.title}, {percent(record['answer']['probability'])}"
 
 
-def answer_html(record: Record) -> str:
-    """The whole answer: card, reason, bars, set, caveat, evidence."""
-    said = headline(record)
-    chance = f'<p class="af-chance">{escape(said.chance)}</p>' if said.chance else ""
+def frame_note(frame: Record) -> str:
+    """Which frame of a clip the picture shows."""
     return (
-        f'<section class="af-card af-{escape(record["status"])}" role="status">'
-        f'<p class="af-kicker">{escape(said.kicker)}</p>'
-        f'<h2 class="af-title">{escape(said.title)}</h2>{chance}'
-        f'<p class="af-reason">{escape(record["reason"] or "")}</p></section>'
-        f"{_bars_html(bars(record))}{_set_html(record)}{_caveat_html(record)}"
-        f"{_evidence_html(evidence(record))}"
+        f"Frame {frame['index']}, at {texts.clock(frame['time_s'])}. Pick others in the timeline."
     )
 
 
-def _bars_html(given: list[Bar]) -> str:
-    if not given:
-        return ""
-    rows = "".join(_bar_html(bar) for bar in given[:BARS_SHOWN])
-    rest = given[BARS_SHOWN:]
-    more = ""
-    if rest:
-        mass = percent(sum(bar.probability for bar in rest))
-        more = f'<p class="af-small">{len(rest)} more, together {escape(mass)}: see the record.</p>'
-    return (
-        '<section class="af-part"><h3>Candidates</h3>'
-        f'<ol class="af-bars">{rows}</ol>{more}</section>'
-    )
+def drawn(record: Record) -> bool:
+    """Whether the visitor drew the box that was looked at."""
+    return (record["located"] or {}).get("by") == "user"
 
 
-def _bar_html(bar: Bar) -> str:
-    """Membership is said by a word and by the bar's filling, so that it does not hang on colour."""
-    width = f"{100 * min(max(bar.probability, 0.0), 1.0):.1f}%"
-    side, word = ("in", "in the set") if bar.in_set else ("out", "not in the set")
-    return (
-        f'<li class="af-{side}"><span class="af-label">{escape(bar.label)}</span>'
-        f'<span class="af-member">{word}</span>'
-        f'<span class="af-value">{escape(percent(bar.probability))}</span>'
-        f'<span class="af-track" aria-hidden="true"><span style="width:{width}"></span></span></li>'
-    )
-
-
-def _set_html(record: Record) -> str:
-    sentence = set_sentence(record)
-    if not sentence:
-        return ""
-    # Every set has the promise, a colon or a full stop: the types are what a reader looks for.
-    promise, _, types = sentence.partition(": ")
-    listed = f": <strong>{escape(types)}</strong>" if types else ""
-    return (
-        '<section class="af-part"><h3>Prediction set</h3>'
-        f"<p>{escape(promise)}{listed}</p>"
-        f'<p class="af-small">{escape(CALIBRATED)}</p></section>'
-    )
-
-
-def _caveat_html(record: Record) -> str:
-    sentence = caveat(record)
-    return f'<p class="af-caveat" role="note">{escape(sentence)}</p>' if sentence else ""
-
-
-def _evidence_html(rows: list[tuple[str, str]]) -> str:
-    listed = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in rows)
-    return (
-        f'<section class="af-part"><h3>Evidence</h3><dl class="af-evidence">{listed}</dl></section>'
-    )
+def picture_alt(name: str, records: Sequence[Record], which: int) -> str:
+    """What the picture shows, for who does not see it."""
+    boxes = sum(record["box"] is not None for record in records)
+    looked = {0: "looked at as a whole", 1: "with one box"}.get(boxes, f"with {boxes} boxes")
+    return f"{name}, {looked}. Answer {which + 1} of {len(records)}: {short(records[which])}"

@@ -97,6 +97,16 @@ def shrunk(rgb: RGB, long_side: int) -> RGB:
     return np.array(small)
 
 
+def window(box: Sequence[float], spec: InputSpec, room: float = 1.0) -> tuple[int, int, int, int]:
+    """What `crop` takes of a frame for a box, in pixels; it may reach beyond the frame."""
+    x0, y0, x1, y1 = box
+    grow = room * (1 + 2 * spec.margin)
+    tall = max((y1 - y0), (x1 - x0) * spec.height / spec.width) * grow
+    wide = tall * spec.width / spec.height
+    left, top = round((x0 + x1 - wide) / 2), round((y0 + y1 - tall) / 2)
+    return left, top, left + max(1, round(wide)), top + max(1, round(tall))
+
+
 def crop(rgb: RGB, box: Sequence[float], spec: InputSpec, room: float = 1.0) -> RGB:
     """What the network looks at of an aircraft: its box with the margin, in the input's shape.
 
@@ -105,12 +115,7 @@ def crop(rgb: RGB, box: Sequence[float], spec: InputSpec, room: float = 1.0) -> 
     resolution, not a fill: a box that clips a fin still shows it. Only beyond the frame's edge
     there is fill.
     """
-    x0, y0, x1, y1 = box
-    grow = room * (1 + 2 * spec.margin)
-    tall = max((y1 - y0), (x1 - x0) * spec.height / spec.width) * grow
-    wide = tall * spec.width / spec.height
-    left, top = round((x0 + x1 - wide) / 2), round((y0 + y1 - tall) / 2)
-    right, bottom = left + max(1, round(wide)), top + max(1, round(tall))
+    left, top, right, bottom = window(box, spec, room)
     inside = rgb[max(0, top) : max(0, bottom), max(0, left) : max(0, right)]
     if inside.shape[:2] == (bottom - top, right - left):
         return inside

@@ -7,7 +7,7 @@ import numpy as np
 
 from airframe.batch import Task, answer_all, find_files
 from airframe.looking import Sighting
-from airframe.predictor import Predictor, Settings
+from airframe.predictor import Outputs, Predictor, Settings
 
 
 def quick(folder):
@@ -22,7 +22,7 @@ def quick(folder):
                 for still, _ in views
             ]
         ).astype(np.float32)
-        return logits, logits.copy()
+        return Outputs(logits[:, None], logits.copy())
 
     predictor.outputs = outputs
     predictor.localizer = None

@@ -29,6 +29,7 @@ from airframe.record import answer_record, columns
 from airframe.sinks import Rows
 from data.images import Still, StillError
 from data.images.file import plain
+from data.theatre import load_theatre, parse_day
 from models.card import digest
 
 ROOT = Path(__file__).parent.parent
@@ -118,7 +119,8 @@ def test_csv_and_parquet_say_what_the_journal_says(tmp_path, folder, predictor):
         assert json.loads(cells["source.frame"] or "null") == record["source"]["frame"]
         for key in ("answer", "prediction_set", "uncertainty"):
             for name, value in (record[key] or {}).items():
-                assert cells[f"{key}.{name}"] == value
+                cell = cells[f"{key}.{name}"]
+                assert (json.loads(cell) if name == "quality" else cell) == value
 
 
 def test_what_a_spreadsheet_would_run_is_text_in_csv_alone(
@@ -380,11 +382,33 @@ def test_the_schema_refuses_what_is_no_record(tmp_path, folder, predictor, spoil
     assert where in f"{list(caught.value.absolute_path)} {caught.value.message}"
 
 
-def test_what_others_will_measure_fits_the_schema(tmp_path, folder, predictor):
+def test_what_a_theatre_says_fits_the_schema_and_the_tables(tmp_path, folder, predictor):
+    from pyarrow import parquet
+
+    settings = Settings(
+        confidence=0.05, theatre=load_theatre("syria-2015"), day=parse_day("2015-10-03")
+    )
+    run(f"{tmp_path}/out/", [folder / "a.jpg"], predictor, Task(settings))
+    [record] = lines(tmp_path / "out" / "records.jsonl")
+    jsonschema.validate(record, SCHEMA, jsonschema.Draft202012Validator)
+    assert described(record, SCHEMA) == []
+    assert record["run"]["settings"]["theatre"] == "syria-2015"
+    assert record["run"]["settings"]["theatre_sha256"] == settings.theatre.sha256
+    assert record["run"]["settings"]["date"] == "2015-10-03"
+    [cells] = parquet.read_table(tmp_path / "out" / "records.parquet").to_pylist()
+    for name, value in record["operators"].items():
+        assert cells[f"operators.{name}"] == value
+
+
+def test_what_is_measured_or_not_fits_the_schema(tmp_path, folder, predictor):
     run(tmp_path / "x.jsonl", [folder / "a.jpg"], predictor)
     [record] = lines(tmp_path / "x.jsonl")
-    record["operators"] = {"theatre": "x"}
-    record["uncertainty"].update(mutual_information=0.1, quality={"blur": 0.5})
+    assert record["uncertainty"]["quality"]["measures"]
+    for told in (0.5, None):
+        doubts = dict.fromkeys(("mutual_information", "picture_doubt", "model_doubt"), told)
+        record["uncertainty"].update(doubts)
+        jsonschema.validate(record, SCHEMA, jsonschema.Draft202012Validator)
+    record["uncertainty"]["quality"] = None
     jsonschema.validate(record, SCHEMA, jsonschema.Draft202012Validator)
 
 

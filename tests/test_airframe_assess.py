@@ -6,7 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from airframe.assess import LOOKS, AssessError, Task, assess, painted_over
+from airframe.assess import Task, assess
+from airframe.seen import LOOKS, AssessError, painted_over
 
 
 def measured(task, **changes):

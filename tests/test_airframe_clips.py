@@ -14,7 +14,7 @@ from airframe.calibration import softmax
 from airframe.clips import _Seen, clip_records
 from airframe.decision import decide
 from airframe.looking import Sighting
-from airframe.predictor import Predictor, Settings
+from airframe.predictor import Outputs, Predictor, Settings
 from airframe.tracks import contributions, effective_frames, pool
 from data.images import Still, open_still
 from data.video import Sampling, open_clip
@@ -86,7 +86,7 @@ def rows_of(predictor, path, boxes):
     for frame, box in zip(open_clip(path).frames(ALL), boxes, strict=True):
         still = Still(frame.rgb, "", "", 0, frame.rgb.shape[1], frame.rgb.shape[0], "", None)
         views.append((still, Sighting(box[:4], box.score)))
-    return predictor.outputs(views)[0]
+    return predictor.outputs(views).logits
 
 
 def test_each_frame_has_a_record_and_the_aircraft_one_more(records_of, path):
@@ -164,7 +164,9 @@ def test_a_frame_that_spoke_against_the_answer_did_not_carry_it(records_of, pred
     logits = np.full((6, 5), 0.0)
     logits[:, 0] = np.log(first / ((1 - first) / 4)) * predictor.calibration.temperature
     outputs = predictor.outputs
-    monkeypatch.setattr(predictor, "outputs", lambda views: (logits, outputs(views)[1]))
+    monkeypatch.setattr(
+        predictor, "outputs", lambda views: Outputs(logits[:, None], outputs(views).features)
+    )
     *_, summary = records_of(*([moving(i)] for i in range(6)), batch_size=6)
     assert summary["answer"]["node"] == f"type:{predictor.classes[0]}"
     carried = {c["index"]: c["weight"] for c in summary["track"]["carried_by"]}

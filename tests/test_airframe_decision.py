@@ -331,3 +331,20 @@ def test_the_ranks_of_a_labelled_row_by_hand():
     np.testing.assert_allclose(answers.mass, [[0.4, 0.4, 0.6]] * 3)
     assert answers.right[:, 0].tolist() == [False, False, False]
     assert answers.right[:, 2].tolist() == [True, True, False]
+
+
+def test_a_type_that_was_learned_from_too_few_photographs_is_answered_as_its_family():
+    probs = np.full(len(CLASSES), 0.02)
+    probs[CLASSES.index("Su-24")] = 1 - 0.02 * (len(CLASSES) - 1)
+    named = decide(probs, TAXONOMY, CLASSES, 0.5)
+    verdict = decide(probs, TAXONOMY, CLASSES, 0.5, thin=frozenset({"Su-24"}))
+    assert named.node == "type:Su-24"
+    assert verdict.status == "family"
+    assert verdict.node == TAXONOMY.ancestor("type:Su-24", "family").id
+    assert "too few photographs of Su-24" in verdict.reason
+    # Another type is named as before, and the roll-up is fitted to what is answered.
+    assert decide(probs, TAXONOMY, CLASSES, 0.5, thin=frozenset({"Su-27"})) == named
+    allowed = np.eye(len(CLASSES), dtype=bool)[[CLASSES.index("Su-24")]]
+    mass = rank_answers(probs[None], allowed, TAXONOMY, CLASSES, frozenset({"Su-24"})).mass[0]
+    assert mass[0] == 0
+    assert mass[1] == pytest.approx(probs.max(), abs=1e-6)

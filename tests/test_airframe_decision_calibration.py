@@ -140,6 +140,9 @@ def test_what_frames_and_clips_need_is_carried_along(absence, correlation):
         {"known": {"photo": ["a"]}},
         {"known": None},
         {"false_unknown": 0},
+        {"thin": None},
+        {"quality": {"middle": {}}},
+        {"doubts": {"picture": {"photo": ["much"]}}},
     ],
 )
 def test_a_damaged_calibration_is_a_value_error(change):
@@ -155,6 +158,9 @@ def test_a_damaged_calibration_is_a_value_error(change):
         "rollup": {"photo": {"mass": [[0.5, 0.75]], "right": [[0, 1]]}},
         "known": {"photo": [0.5]},
         "false_unknown": 0.05,
+        "thin": ["Su-33"],
+        "quality": None,
+        "doubts": {"picture": {"photo": [0.5]}},
     }
     assert Calibration.from_dict(good).temperature == 1.5
     with pytest.raises(ValueError, match=r"\w"):

@@ -10,7 +10,8 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.stats import rankdata
-from sklearn.metrics import accuracy_score, brier_score_loss, f1_score, log_loss, roc_auc_score
+from sklearn.metrics import accuracy_score, auc, brier_score_loss, f1_score, log_loss, roc_auc_score
+from torch_uncertainty.metrics.classification import AUGRC, AURC
 from torchmetrics.classification import MulticlassCalibrationError
 
 from airframe.metrics import (
@@ -19,6 +20,9 @@ from airframe.metrics import (
     augrc,
     aurc,
     bootstrap,
+    bootstrap_ece,
+    bootstrap_mean,
+    bootstrap_sums,
     brier,
     ece,
     ece_if_calibrated,
@@ -224,6 +228,27 @@ def test_ties_are_the_mean_over_every_order():
 
 
 @SOME
+@given(SEEDS, st.integers(3, 200))
+def test_both_areas_match_torch_uncertainty(seed, n):
+    """It integrates from 1/N on and divides by what is left; the curve is the same."""
+    probs, labels = drawn(seed, n)
+    confidence, right = probs.max(axis=1), probs.argmax(axis=1) == labels
+    answered, risk = risk_coverage(confidence, right)
+    span = 1 - 1 / n
+    theirs = {}
+    for metric in (AURC(), AUGRC()):
+        metric.update(torch.tensor(probs), torch.tensor(labels))
+        theirs[type(metric)] = float(metric.compute())
+    assert theirs[AURC] == pytest.approx(auc(answered, risk) / span, abs=1e-6)
+    assert theirs[AUGRC] == pytest.approx(auc(answered, risk * answered) / span, abs=1e-6)
+    # a mean of risks counts both ends whole, trapezoids half
+    ends = (risk[0] + risk[-1]) / (2 * n)
+    assert aurc(confidence, right) == pytest.approx(theirs[AURC] * span + ends, abs=1e-6)
+    start = risk[0] / (2 * n**2)
+    assert augrc(confidence, right) == pytest.approx(theirs[AUGRC] * span + start, abs=1e-6)
+
+
+@SOME
 @given(SEEDS)
 def test_abstention_ignores_order_and_monotone_transforms(seed):
     confidence, correct = ranked(seed)
@@ -356,3 +381,40 @@ def test_curves_refuse_what_is_wrong(curve):
 def test_refusals_name_what_is_wrong(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_fast_intervals_are_those_of_the_bootstrap():
+    """The same draws, so the same bounds: for a mean, and for the ECE."""
+    rng = np.random.default_rng(0)
+    confidence, groups = rng.random(90).round(2), rng.integers(0, 20, 90)
+    correct = rng.random(90) < confidence
+    slow = bootstrap(lambda i: float(confidence[i].mean()), groups)
+    fast = bootstrap_mean(confidence, groups)
+    assert vars(fast) == pytest.approx(vars(slow))
+    slow = bootstrap(lambda i: ece(confidence[i], correct[i], 10), groups)
+    fast = bootstrap_ece(confidence, correct, groups, 10)
+    assert vars(fast) == pytest.approx(vars(slow))
+
+
+def test_a_fast_interval_over_one_group_is_none_and_nonsense_is_refused():
+    alone = bootstrap_mean(np.array([1.0, 0.0]), np.array(["a", "a"]))
+    assert alone.value == 0.5
+    assert np.isnan([alone.low, alone.high]).all()
+    with pytest.raises(ValueError, match=r"parts must be \(N, K\)"):
+        bootstrap_sums(np.ones((3, 1)), np.arange(2), lambda sums: sums[:, 0])
+    with pytest.raises(ValueError, match="rounds must be 1 or more"):
+        bootstrap_sums(np.ones((3, 1)), np.arange(3), lambda sums: sums[:, 0], rounds=0)
+    with pytest.raises(ValueError, match="NaN"):
+        bootstrap_sums(np.ones((3, 1)), np.arange(3), lambda sums: sums[:, 0] * np.nan)
+    with pytest.raises(ValueError, match="values"):
+        bootstrap_mean(np.array([np.nan]), np.array(["a"]))
+
+
+def test_the_ece_by_chance_is_that_of_so_many_draws_by_hand():
+    rng = np.random.default_rng(1)
+    sure = rng.random(70).round(2)
+    again = np.random.default_rng(3)
+    draws = [ece(sure, again.random(70) < sure, 10) for _ in range(50)]
+    mean, upper = ece_if_calibrated(sure, 10, "width", 50, seed=3)
+    assert mean == pytest.approx(np.mean(draws))
+    assert upper == pytest.approx(np.quantile(draws, 0.95))

@@ -2,6 +2,7 @@
 
 import dataclasses
 import shutil
+from datetime import date
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 from airframe.looking import BoxError, Sighting
 from airframe.predictor import Predictor, Settings
 from data.images import open_still
+from data.theatre import load_theatre
 from data.transforms import InputSpec, eval_transform
 from models.card import CheckpointError
 from models.checkpoint import LOCALIZER, load_checkpoint, save_checkpoint
@@ -228,7 +230,8 @@ def beside(cropping_checkpoint, tmp_path):
 def test_the_looks_are_averaged_in_log_probability(beside, stills):
     views = [(stills[0], Sighting((10.0, 8.0, 70.0, 50.0))), (stills[0], Sighting(None))]
     views.append((stills[1], Sighting((4.0, 4.0, 40.0, 30.0))))
-    logits, features = beside.outputs(views)
+    outputs = beside.outputs(views)
+    logits, features = outputs.logits, outputs.features
     first, second = beside.ensemble.networks
     spec = beside.checkpoint.looks[0].spec
     for row, feature, (still, sighting) in zip(logits, features, views, strict=True):
@@ -272,6 +275,24 @@ def test_the_fingerprint_follows_what_decides_an_answer(predictor):
     assert same == predictor.fingerprint(Settings(coverage=0.9, confidence=0.7))  # the defaults
     changed = [Settings(coverage=0.8), Settings(confidence=0.6), Settings(top_k=5)]
     assert len({same, *(predictor.fingerprint(s) for s in changed)}) == 4
+
+
+def test_theatre_and_day_enter_the_fingerprint_and_their_absence_changes_nothing(predictor):
+    theatre = load_theatre("syria-2015")
+    other = dataclasses.replace(theatre, sha256="0" * 64)  # the same id, another file
+    day = date(2015, 10, 3)
+    asked = [Settings(), Settings(theatre=theatre), Settings(theatre=other)]
+    asked += [Settings(theatre=theatre, day=day), Settings(theatre=theatre, day=date(2015, 10, 4))]
+    assert len({predictor.fingerprint(settings) for settings in asked}) == 5
+    again = Settings(theatre=load_theatre("syria-2015"), day=day)
+    assert predictor.fingerprint(again) == predictor.fingerprint(asked[3])
+
+
+def test_a_day_without_a_theatre_or_outside_it_is_refused():
+    with pytest.raises(ValueError, match="date 2015-10-03: is read only with a theatre"):
+        Settings(day=date(2015, 10, 3))
+    with pytest.raises(ValueError, match="date 2016-10-03: theatre syria-2015 covers"):
+        Settings(theatre=load_theatre("syria-2015"), day=date(2016, 10, 3))
 
 
 def test_a_device_that_is_not_there_is_refused(tiny_checkpoint):

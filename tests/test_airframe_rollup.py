@@ -113,3 +113,56 @@ def test_json_brings_back_the_same():
 def test_what_is_no_answer_is_refused(raw):
     with pytest.raises((ValueError, TypeError)):
         RollUp.from_dict(raw)
+
+
+# --- the threshold that holds but for a chance ----------------------------------------------------
+
+
+def test_an_assured_threshold_needs_enough_right_answers():
+    # 0.9 ^ 22 is 0.098, the first power below 0.1: 22 right answers show it, 21 do not
+    assert rolled(a=of(*[(1.0, True)] * 22)).assured_threshold(0.9, 0.1) == pytest.approx(0.9)
+    assert rolled(a=of(*[(1.0, True)] * 21)).assured_threshold(0.9, 0.1) == math.inf
+    # one wrong of 38: P(Bin(38, 0.1) <= 1) = 0.9^38 + 38 x 0.1 x 0.9^37 = 0.095; of 37: 0.103
+    one_wrong = [(1.0, False), *[(1.0, True)] * 37]
+    assert rolled(a=of(*one_wrong)).assured_threshold(0.9, 0.1) == pytest.approx(0.9)
+    assert rolled(a=of(*one_wrong[:-1])).assured_threshold(0.9, 0.1) == math.inf
+    # every kind has to show it, and without any nothing was measured
+    both = rolled(a=of(*[(1.0, True)] * 30), b=of(*[(1.0, True)] * 10))
+    assert both.assured_threshold(0.9, 0.1) == math.inf
+    assert rolled().assured_threshold(0.9, 0.1) == pytest.approx(0.9)
+
+
+def test_an_assured_threshold_stops_before_the_first_that_fails():
+    # From 0.97 on all are right, between 0.9 and 0.97 none: it stops above, and never resumes
+    # below, where the many right answers of 0.71 would make up for them.
+    high, wrong, low = [(0.97, True)] * 20, [(0.9, False)] * 20, [(0.71, True)] * 200
+    threshold = rolled(a=of(*high, *wrong, *low)).assured_threshold(0.7, 0.1)
+    assert 0.9 < threshold <= 0.97
+    assert rolled(a=of(*high, *wrong, *low)).threshold(0.7) == 0.7
+
+
+@pytest.mark.parametrize(("confidence", "risk"), [(0.0, 0.1), (1.0, 0.1), (0.9, 0.0), (0.9, 1.0)])
+def test_a_risk_or_confidence_outside_is_refused(confidence, risk):
+    with pytest.raises(ValueError, match="strictly between 0 and 1"):
+        rolled().assured_threshold(confidence, risk)
+
+
+@pytest.mark.parametrize("sharpness", [0.5, 1.0, 3.0])
+def test_assured_answers_are_seldom_right_less_often_than_asked(sharpness):
+    """Fresh pictures, drawn as those of calibration: of over-, well- and under-confident masses."""
+    rng, asked, risk, rounds = np.random.default_rng(5), 0.8, 0.1, 300
+
+    def pictures(n):
+        mass = np.sort(rng.random((n, 3)), axis=1)
+        right = np.maximum.accumulate(rng.random((n, 1)) < mass**sharpness, axis=1)
+        return Answers(mass, right)
+
+    thresholds = np.array(
+        [rolled(a=pictures(80)).assured_threshold(asked, risk) for _ in range(rounds)]
+    )
+    started = np.unique(thresholds[np.isfinite(thresholds)])
+    answered, wrong = pictures(40_000).counted(started)
+    too_low = started[wrong > (1 - asked) * answered]
+    # three deviations of a share of 0.1 over 300 rounds are 0.052
+    assert np.isin(thresholds, too_low).mean() <= risk + 0.052
+    assert len(started) > 1

@@ -1,57 +1,9 @@
-"""app/words.py: what a person reads of a record."""
-
-import re
+"""app/words.py, app/texts.py: what a person reads of a record."""
 
 import pytest
+from records import SCALE, doubt, failed, record, unknown
 
-from app import words
-
-
-def record(**changes):
-    """An answered record, such as airframe.record makes."""
-    made = {
-        "source": {
-            "path": "still.jpg",
-            "sha256": "ab" * 32,
-            "bytes": 34_000,
-            "width": 640,
-            "height": 400,
-            "format": "JPEG",
-            "captured": None,
-            "frame": None,
-        },
-        "status": "type",
-        "answer": {
-            "node": "type:Su-24",
-            "rank": "type",
-            "label": "Su-24 (Fencer)",
-            "probability": 0.87,
-        },
-        "candidates": [
-            {"type": "Su-24", "label": "Su-24 (Fencer)", "probability": 0.87},
-            {"type": "Su-34", "label": "Su-34 (Fullback)", "probability": 0.1},
-            {"type": "Su-25", "label": "Su-25 (Frogfoot)", "probability": 0.004},
-        ],
-        "prediction_set": {"coverage": 0.9, "types": ["Su-24", "Su-34"]},
-        "box": None,
-        "reason": "The picture supports Su-24 (Fencer) at 87 %.",
-        "model": {"name": "tiny", "version": "1", "sha256": "cd" * 32, "engine": "torch"},
-        "failure": None,
-    }
-    return made | changes
-
-
-def failed(code="not_an_image", message="text.jpg: not a picture"):
-    nothing = dict.fromkeys(("sha256", "bytes", "width", "height", "format", "captured", "frame"))
-    return record(
-        source={"path": "text.jpg", **nothing},
-        status="failed",
-        answer=None,
-        candidates=None,
-        prediction_set=None,
-        reason=message,
-        failure={"code": code, "message": message},
-    )
+from app import texts, words
 
 
 @pytest.mark.parametrize(
@@ -92,35 +44,11 @@ def test_headline_without_an_answer_names_nothing(status):
     said = words.headline(record(status=status, answer=None))
     assert said.title
     assert said.chance == ""
-    assert "Su-24 (Fencer)</h2>" not in words.answer_html(record(status=status, answer=None))
-
-
-def test_a_failure_shows_its_sentence_and_no_bars_set_or_caveat():
-    html = words.answer_html(failed())
-    assert "text.jpg: not a picture" in html
-    for absent in ("af-bars", "Prediction set", "af-caveat", "SHA-256", "None"):
-        assert absent not in html
 
 
 def test_a_failure_of_the_model_is_not_blamed_on_the_file():
     assert words.headline(failed("inference_error")).title == "The model failed on this picture"
     assert words.headline(failed("truncated")).title == "This file cannot be used"
-
-
-def test_bars_say_membership_in_a_word():
-    assert [bar.in_set for bar in words.bars(record())] == [True, True, False]
-    html = words.answer_html(record())
-    assert len(re.findall(r">in the set<", html)) == 2
-    assert len(re.findall(r">not in the set<", html)) == 1
-    assert "width:87.0%" in html
-    assert "&lt;1 %" in html
-
-
-def test_many_candidates_are_cut_and_their_mass_is_told():
-    many = [{"type": f"T-{i}", "label": f"T-{i}", "probability": 0.1} for i in range(10)]
-    html = words.answer_html(record(candidates=many))
-    assert html.count("<li") == words.BARS_SHOWN
-    assert "2 more, together 20 %" in html
 
 
 @pytest.mark.parametrize(
@@ -143,12 +71,6 @@ def test_a_long_set_tells_its_size():
     assert sentence.endswith("T-11 and 18 more, which the record lists.")
 
 
-def test_every_answer_carries_the_caveat():
-    for status in ("type", "family", "role", "unknown", "no_aircraft"):
-        assert "never proof of an operator" in words.answer_html(record(status=status))
-    assert "never proof of an operator" in words.intro_html()
-
-
 def test_evidence_names_file_hash_and_model():
     seen = {"time": "2015-10-03T10:00:00", "make": None, "model": "X100"}
     rows = dict(words.evidence(record(source=record()["source"] | {"captured": seen})))
@@ -159,38 +81,10 @@ def test_evidence_names_file_hash_and_model():
     assert rows["Model"] == "tiny 1 (cdcdcdcdcdcd)"
 
 
-def test_html_is_escaped_everywhere():
-    evil = "<script>alert(1)</script>\"'&"
-    made = record(
-        source=record()["source"] | {"path": evil, "captured": {"make": evil}},
-        answer=record()["answer"] | {"label": evil},
-        candidates=[{"type": evil, "label": evil, "probability": 0.9}],
-        prediction_set={"coverage": 0.9, "types": [evil]},
-        reason=evil,
-        model={"name": evil, "version": evil, "sha256": evil},
-    )
-    for html in (words.answer_html(made), words.answer_html(failed(message=evil))):
-        assert "<script" not in html
-        assert "&lt;script&gt;" in html
-
-
-def test_what_the_page_takes_is_told():
-    assert "JPEG or PNG, up to 50 MiB" in words.hint_html(("JPEG", "PNG"), 50 * 2**20)
-
-
 def test_example_captions():
-    assert words.example_caption("mig-31-distant", ("MiG-31",)) == "MiG-31, distant"
-    assert words.example_caption("su-34-broken", ("Su-34",)) == "Su-34, clouds"
-    assert words.example_caption("empty-sky", ("Su-34",)) == "Empty sky"
-
-
-def test_several_aircraft_are_listed_and_the_largest_is_told_in_full():
-    other = record(status="unknown", answer=None, reason="Nothing reaches 70 %.")
-    html = words.answers_html([record(), other])
-    assert "2 aircraft found" in html
-    assert html.index("Su-24 (Fencer), 87 %") < html.index("<li>Unknown</li>")
-    assert html.count('role="status"') == 1
-    assert words.answers_html([record()]) == words.answer_html(record())
+    assert texts.example_caption("mig-31-distant", ("MiG-31",)) == "MiG-31, distant"
+    assert texts.example_caption("su-34-broken", ("Su-34",)) == "Su-34, clouds"
+    assert texts.example_caption("empty-sky", ("Su-34",)) == "Empty sky"
 
 
 def test_the_box_that_was_looked_at_is_told():
@@ -198,3 +92,96 @@ def test_the_box_that_was_looked_at_is_told():
         record(box=[10.2, 19.9, 110.0, 80.4])
     )
     assert all(name != "Looked at" for name, _ in words.evidence(record()))
+
+
+def test_a_drawn_box_is_told_apart_from_a_found_one():
+    found, drawn = ({"by": by, "score": None} for by in ("localizer", "user"))
+    rows = [dict(words.evidence(record(box=[1, 2, 9, 8], located=by))) for by in (found, drawn)]
+    assert rows[0]["Looked at"].startswith("box found by the localizer, 1, 2, 9, 8 px")
+    assert rows[1]["Looked at"].startswith("your box 1, 2, 9, 8 px")
+
+
+def test_the_path_of_a_type_is_held_to_the_end():
+    steps = words.path_steps(record(), SCALE.taxonomy)
+    assert [step.rank for step in steps] == ["role", "family", "type"]
+    assert all(step.held for step in steps)
+    assert steps[2].probability == 0.87
+    assert not steps[2].bound
+    assert words.path_sentence(steps) == "The evidence reaches the type."
+
+
+def test_the_path_of_a_family_goes_on_to_its_likeliest_member_which_is_not_held():
+    answer = {"node": "family:Flanker", "rank": "family", "label": "Flanker", "probability": 0.8}
+    listed = [
+        {"type": "Su-34", "label": "Su-34", "probability": 0.4},  # the likeliest, but elsewhere
+        {"type": "Su-27", "label": "Su-27", "probability": 0.2},
+        {"type": "Su-30", "label": "Su-30", "probability": 0.25},
+    ]
+    steps = words.path_steps(
+        record(status="family", answer=answer, candidates=listed), SCALE.taxonomy
+    )
+    assert [(step.label, step.held) for step in steps[1:]] == [
+        ("Flanker family", True),
+        (SCALE.taxonomy["type:Su-30"].label, False),
+    ]
+    assert steps[1].probability == 0.8
+    assert words.path_sentence(steps).startswith("The evidence ran out after the family: the type")
+
+
+def test_what_is_added_up_from_a_list_without_its_tail_is_at_least_so_much():
+    steps = words.path_steps(unknown(), SCALE.taxonomy)
+    assert steps[0].bound
+    assert not any(step.held for step in steps)
+    assert "before the role" in words.path_sentence(steps)
+    whole = [{"type": "Su-24", "label": "Su-24", "probability": 1.0}]
+    assert not words.path_steps(unknown(candidates=whole), SCALE.taxonomy)[0].bound
+
+
+def test_without_candidates_there_is_no_path():
+    assert words.path_steps(failed(), SCALE.taxonomy) == []
+    assert words.path_sentence([]) == ""
+
+
+def test_the_two_doubts_are_kept_apart_where_both_were_measured():
+    both = record(uncertainty=doubt(entropy=3.0, mutual_information=1.0))
+    picture, model = words.meters(both, 64)
+    assert picture.figure == "2.00 bits"
+    assert picture.share == pytest.approx(2 / 6)
+    assert "4 equally likely types" in picture.said
+    assert model.figure == "1.00 bits"
+    assert model.share == pytest.approx(1 / 6)
+
+
+def test_a_doubt_that_was_not_measured_says_so_and_is_no_zero():
+    picture, model = words.meters(record(), 64)
+    assert model.share is None
+    assert model.figure == "not measured"
+    assert "own doubt is in this figure too" in picture.said
+    assert words.meters(failed(), 64) == []
+
+
+def test_what_lies_outside_the_calibrated_quality_is_named():
+    given = {"measures": {"sharpness": 0.1, "box_height": 8.0}, "outside": ["box_height"]}
+    picture, _ = words.meters(record(uncertainty=doubt(quality=given)), 64)
+    assert "Outside what was calibrated: box height." in picture.said
+    fine = doubt(quality={"measures": {}, "outside": []})
+    assert "like that of the calibration" in words.meters(record(uncertainty=fine), 64)[0].said
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(3, "a few seconds left"), (44, "about 40 s left"), (150, "about 2 min left")],
+)
+def test_time_left_is_never_told_to_the_second(seconds, said):
+    assert texts.left(seconds) == said
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(0.0, "0 s"), (4.52, "4.5 s"), (125, "2:05")])
+def test_times_in_a_clip(seconds, said):
+    assert texts.clock(seconds) == said
+
+
+def test_the_picture_is_described_for_who_does_not_see_it():
+    two = [record(box=[0, 0, 9, 9]), unknown(box=[9, 9, 20, 20])]
+    assert words.picture_alt("a.jpg", two, 1) == "a.jpg, with 2 boxes. Answer 2 of 2: Unknown"
+    assert "as a whole" in words.picture_alt("a.jpg", [record()], 0)

@@ -1,8 +1,10 @@
 """infer.py as a user runs it: stdout, stderr, files and exit codes."""
 
+import csv
 import json
 import subprocess
 import sys
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import infer
+from airframe.operators import operators_of
+from data.theatre import load_theatre
 
 ROOT = Path(__file__).parent.parent
 app = infer.typer.Typer()
@@ -67,6 +71,11 @@ def test_exit_1_when_some_failed_and_the_good_ones_are_answered(picture, tiny_ch
         (["--output", "records.xml"], ".jsonl or .csv"),
         (["--device", "nonsense"], "nonsense"),
         (["--checkpoint", "nowhere"], "checkpoint nowhere: no checkpoint.json there"),
+        (["--date", "2015-10-03"], "date 2015-10-03: is read only with a theatre"),
+        (["--theatre", "korea"], "theatre 'korea': give syria-2015, or the path"),
+        (["--theatre", "korea.yaml"], "theatre korea.yaml: cannot be read"),
+        (["--theatre", "syria-2015", "--date", "3 October"], "date 3 October: give a day as"),
+        (["--theatre", "syria-2015", "--date", "2016-02-01"], "covers 2015-09-01 to 2015-11-30"),
         (["--every", "soon"], "sampling 'soon': give seconds (1, 0.5, 2s), scene, key or all"),
         (["--every", "-1"], "sampling '-1': give seconds"),
         (["--every", "0"], "give 0.001 seconds or more"),
@@ -131,6 +140,45 @@ def test_settings_reach_the_record(picture, tiny_checkpoint):
     record = json.loads(result.stdout)
     assert record["prediction_set"]["coverage"] == 0.6
     assert len(record["candidates"]) == 5
+
+
+def test_a_theatre_fills_operators_in_the_record_and_in_the_table(
+    picture, clip, tiny_checkpoint, tmp_path
+):
+    out = tmp_path / "records.jsonl"
+    asked = ["--theatre", "syria-2015", "--date", "2015-10-03", "--confidence", "0.01"]
+    bad = tmp_path / "bad.jpg"
+    bad.write_text("text")
+    result = run(picture, clip, bad, *asked, "--checkpoint", tiny_checkpoint, "--output", out)
+    records = [json.loads(line) for line in out.read_text("utf-8").splitlines()]
+    assert len(records) == 6  # the still, three frames, the clip, the bad file
+    for record in records[:-1]:
+        again = operators_of(record, load_theatre("syria-2015"), date(2015, 10, 3))
+        assert record["operators"] == again
+        assert again["date"] == "2015-10-03"
+        assert again["note"]
+    assert records[-1]["operators"] is None
+    # Cells are folded: the words of the heading stand below each other.
+    assert "operator" in result.stdout
+    assert "2015-10-03)" in result.stdout
+
+
+def test_without_a_theatre_operators_are_not_asked(picture, tiny_checkpoint):
+    result = run(picture, "--checkpoint", tiny_checkpoint, "--output", "-")
+    assert json.loads(result.stdout)["operators"] is None
+    assert "operator (" not in run(picture, "--checkpoint", tiny_checkpoint).stdout
+
+
+def test_operators_in_a_csv(picture, tiny_checkpoint, tmp_path):
+    out = tmp_path / "records.csv"
+    asked = "--theatre", "syria-2015", "--output", out, "--checkpoint", tiny_checkpoint
+    assert run(picture, *asked).exit_code == 0
+    with out.open(newline="", encoding="utf-8") as file:
+        [row] = csv.DictReader(file)
+    assert row["operators.theatre"] == "syria-2015"
+    assert row["operators.decisive"] in ("True", "False")
+    assert row["operators.date"] == ""
+    assert row["operators.note"]
 
 
 def test_a_clip_is_written_frame_by_frame_and_shown_as_a_whole(clip, tiny_checkpoint, monkeypatch):

@@ -1,0 +1,124 @@
+"""How good a view of an aircraft is: size, blur, contrast, light, noise, JPEG blocks.
+
+All are measured where the classifier looks, without a reference picture. They are made to rise or
+fall with what spoils footage, not to please an eye.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from data.transforms import RGB
+
+# Which way is worse: 1 more of it, -1 less of it.
+WORSE = {
+    "size_px": -1,
+    "blur": 1,
+    "contrast": -1,
+    "brightness": -1,
+    "noise": 1,
+    "blockiness": 1,
+}
+_SEEN = 192  # pixels of the longer side that all but size and blocks are measured in
+_BLOCKS = 128, 384  # least and most pixels of the part of the frame that blocks are looked for in
+_TAPS = 9  # of the filter that blurs again
+_NOISE = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
+_LEAST = 1e-3  # grey levels: what is flat has neither blocks nor blur
+
+Grey = NDArray[np.float32]
+
+
+def measures(rgb: RGB, box: Sequence[float] | None = None) -> dict[str, float]:
+    """How good a view `box` (x0, y0, x1, y1 in pixels; None: all) of `rgb` (H, W, 3) uint8 is.
+
+    `size_px`: root of the box's area in pixels of the frame. `blur`: the blur effect in 0 (sharp)
+    to 1 (Crété-Roffet et al. 2007), of the blurrier direction. `contrast`: RMS of the luminance, in
+    0 to 0.5 (Peli 1990). `brightness`: mean luminance in 0..1. `noise`: standard deviation in grey
+    levels (Immerkær 1996), of the calmer half of the pixels. `blockiness`: how much steeper the
+    luminance is on the edges of the 8 × 8 blocks of a JPEG than inside them (the terms B and A of
+    Wang, Sheikh & Bovik 2002), as the logarithm of the ratio to base 2: 0 without blocks. It sees
+    the grid of the frame as it is given, at the box and at least 128 pixels around its middle:
+    shrinking or cropping a JPEG hides it.
+
+    Blur, contrast, light and noise are those of the box with its longer side shrunk to 192 pixels,
+    about what the classifier sees of it. Raises ValueError for a box without area in the frame.
+    """
+    height, width = rgb.shape[:2]
+    x0, y0, x1, y1 = (0.0, 0.0, float(width), float(height)) if box is None else box
+    if not (x0 < x1 and y0 < y1 and x0 < width and y0 < height and x1 > 0 and y1 > 0):
+        said = ",".join(f"{edge:g}" for edge in (x0, y0, x1, y1))
+        raise ValueError(f"box {said} has no area inside the picture of {width} × {height} px")
+    left, top = max(0, int(x0)), max(0, int(y0))
+    right, bottom = min(width, int(np.ceil(x1))), min(height, int(np.ceil(y1)))
+    grey = _grey(_shrunk(rgb[top:bottom, left:right]))
+    return {
+        "size_px": float(np.sqrt((x1 - x0) * (y1 - y0))),
+        "blur": max(_blur(grey), _blur(grey.T)),
+        "contrast": float(grey.std()) / 255,
+        "brightness": float(grey.mean()) / 255,
+        "noise": _noise(grey),
+        "blockiness": _blockiness(rgb, (left, right), (top, bottom)),
+    }
+
+
+def _shrunk(rgb: RGB) -> RGB:
+    scale = _SEEN / max(rgb.shape[:2])
+    if scale >= 1:
+        return rgb
+    size = max(1, round(rgb.shape[1] * scale)), max(1, round(rgb.shape[0] * scale))
+    return np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _grey(rgb: RGB) -> Grey:
+    """Luminance of ITU-R BT.601, 0-255."""
+    return np.asarray(cv2.cvtColor(np.ascontiguousarray(rgb), cv2.COLOR_RGB2GRAY), np.float32)
+
+
+def _blur(grey: Grey) -> float:
+    """The share of the differences along a row that a blur along it leaves; 1 where all is flat."""
+    steps = np.abs(np.diff(grey, axis=1))
+    total = float(steps.sum())
+    if total < _LEAST * grey.size:
+        return 1.0
+    again = cv2.blur(np.ascontiguousarray(grey), (_TAPS, 1), borderType=cv2.BORDER_REFLECT)
+    lost = np.maximum(0, steps - np.abs(np.diff(again, axis=1)))
+    return 1 - float(lost.sum()) / total
+
+
+def _noise(grey: Grey) -> float:
+    """Standard deviation of the noise by what a Laplacian of a Laplacian leaves.
+
+    Of the smaller half of it alone: edges and letters, which are no noise, are in the other. Of a
+    normal distribution that half has a mean magnitude of 0.3246 standard deviations.
+    """
+    if min(grey.shape) < 3:
+        return 0.0
+    rest = np.abs(np.asarray(cv2.filter2D(grey, cv2.CV_32F, _NOISE)))[1:-1, 1:-1].ravel()
+    half = (len(rest) + 1) // 2
+    return float(np.partition(rest, half - 1)[:half].mean()) / 6 / 0.3246
+
+
+def _blockiness(rgb: RGB, across: tuple[int, int], down: tuple[int, int]) -> float:
+    (left, right), (top, bottom) = _window(*across, rgb.shape[1]), _window(*down, rgb.shape[0])
+    part = _grey(rgb[top:bottom, left:right])
+    on, inside = [], []
+    for grey, start in ((part, left), (part.T, top)):
+        steps = np.abs(np.diff(grey, axis=1)).mean(axis=0)
+        edge = (np.arange(len(steps)) + start) % 8 == 7
+        on.append(steps[edge])
+        inside.append(steps[~edge])
+    edges, rest = np.concatenate(on), np.concatenate(inside)
+    if not len(edges) or not len(rest):
+        return 0.0
+    return float(np.log2((edges.mean() + 0.1) / (rest.mean() + 0.1)))
+
+
+def _window(low: int, high: int, end: int) -> tuple[int, int]:
+    """The stretch of 0..`end` about the middle of `low`..`high` that blocks are looked for in."""
+    wide = min(max(high - low, _BLOCKS[0]), _BLOCKS[1], end)
+    start = min(max(0, (low + high - wide) // 2), end - wide)
+    return start, start + wide
