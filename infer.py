@@ -250,19 +250,23 @@ def _verify(records: Path, inputs: list[str] | None, predictor: Predictor, task:
         faults = manifest_faults(manifest, records) if manifest.exists() else []
         for fault in faults:
             print(f"changed {fault}", flush=True)
+        if not any(counts.values()):
+            raise ValueError(f"{records}: holds no record")
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
         to_nowhere(sys.stdout)
         return CLOSED_PIPE
-    except (ValueError, OSError) as error:
+    except OSError as error:
+        refuse(f"--verify {records}: cannot be read: {error.strerror}")
+    except ValueError as error:
         refuse(f"--verify {error}")
     if versions:
         tell(f"Then computed with {'; '.join(sorted(versions))}.")
     said = ", ".join(f"{count} {state}" for state, count in counts.items())
     sealed = "as the run manifest has it" if manifest.exists() else "no run manifest beside it"
     tell(f"{records}: {said}; {sealed if not faults else 'not as the run manifest has it'}.")
-    return 0 if counts["same"] == sum(counts.values()) > 0 and not faults else 1
+    return 0 if counts["same"] == sum(counts.values()) and not faults else 1
 
 
 def _check_box(path: str, box: Sequence[float]) -> None:

@@ -206,8 +206,9 @@ def _keyed_differences(
 
 
 def _same(old: Any, new: Any, key: str) -> bool:
-    numbers = isinstance(old, int | float) and isinstance(new, int | float)
-    if numbers and isinstance(old, bool) == isinstance(new, bool):
+    if isinstance(old, bool) or isinstance(new, bool):
+        return old is new
+    if isinstance(old, int | float) and isinstance(new, int | float):
         if isinstance(old, int) and isinstance(new, int):
             return old == new
         # A hair more, for what 6 decimals round.
