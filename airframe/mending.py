@@ -20,6 +20,7 @@ from airframe.quality import MEASURES, as_row
 from data.taxonomy import Taxonomy
 
 SHIPPED, ADDED, BY_QUALITY = "as shipped", "degraded added", "temperature by quality"
+_KEPT = ("absence", "faint", "frame_correlation", "quality", "doubts")
 _POOREST = 5.0  # spreads beyond the median from which on a poorer view stretches no more
 _STEEPEST = 1.0  # a measure at its worse tenth multiplies the temperature by e at most
 
@@ -133,8 +134,9 @@ def fit_mends(
             coverage=shipped.coverage,
             confidence=shipped.confidence,
             false_unknown=shipped.false_unknown,
+            thin=shipped.thin,
         )
-        kept = {name: getattr(shipped, name) for name in ("absence", "faint", "frame_correlation")}
+        kept = {name: getattr(shipped, name) for name in _KEPT}
         return Mend(replace(fitted, known=known, **kept), stretch)
 
     return {SHIPPED: Mend(shipped), ADDED: mend(None), BY_QUALITY: mend(stretch)}

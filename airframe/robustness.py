@@ -38,9 +38,9 @@ def assess_degraded(
     """Figures of the labelled pictures of a split for each degradation, severity and kind.
 
     Where the manifest or the splits name a calibration split besides, its pictures, degraded at
-    random, are what the quality gate and the mends are fitted on, and every figure comes before and
-    after each mend. `cache` is a path whose stem the files of looks get; None keeps none.
-    Raises as `airframe.assess.assess`.
+    random, are what the mends are fitted on (and the quality gate, where the checkpoint has none),
+    and every figure comes before and after each mend. `cache` is a path whose stem the files of
+    looks get; None keeps none. Raises as `airframe.assess.assess`.
     """
     predictor = Predictor(task.checkpoint, device)
     shipped, taxonomy, classes = (
@@ -54,10 +54,11 @@ def assess_degraded(
         _cache(cache, task.split or "all"), _labelled(kept), whole_grid, predictor, progress
     )
     fitted = _calibration_looks(task, cache, predictor, progress)
-    gate, mends = None, {SHIPPED: Mend(shipped)}
+    gate, mends = shipped.quality, {SHIPPED: Mend(shipped)}
     if fitted is not None:
         plain = fitted.names == CLEAN
-        gate = QualityGate.from_arrays(fitted.measures[plain], fitted.kinds[plain])
+        if gate is None:
+            gate = QualityGate.from_arrays(fitted.measures[plain], fitted.kinds[plain])
         mends = fit_mends(
             fitted.logits,
             allowed_matrix(fitted.samples, taxonomy, classes),

@@ -135,6 +135,7 @@ def mended():
         CLASSES,
         coverage=0.9,
         confidence=0.7,
+        thin=("Su-30",),
     )
     given = logits, allowed, kinds, degraded, poorness, shipped, TAXONOMY, CLASSES
     return fit_mends(*given), shipped
@@ -147,7 +148,16 @@ def test_mends_keep_what_they_do_not_mend_and_know_the_degraded_as_kinds(mended)
     for name in (ADDED, BY_QUALITY):
         calibration = mends[name].calibration
         assert set(calibration.counts) == {"field", "field, degraded", "photo", "photo, degraded"}
-        for kept in ("coverage", "confidence", "false_unknown", "absence", "faint"):
+        for kept in (
+            "coverage",
+            "confidence",
+            "false_unknown",
+            "absence",
+            "faint",
+            "thin",
+            "quality",
+            "doubts",
+        ):
             assert getattr(calibration, kept) == getattr(shipped, kept)
         assert set(calibration.known.by_stratum) == set(calibration.counts)
 

@@ -39,7 +39,11 @@ def test_a_name_is_a_released_checkpoint_and_any_other_a_path(tmp_path):
 def test_the_figures_are_of_this_checkpoint_on_the_test_split(predictor, measured):
     ours = predictor.checkpoint.sha256
     mine = measured[predictor.checkpoint.name]
-    of = {name: mine[name]["checkpoint"]["sha256"] for name in ("metrics", "clips") if name in mine}
+    of = {
+        name: mine[name]["checkpoint"]["sha256"]
+        for name in ("metrics", "doubt", "degraded", "clips")
+        if name in mine
+    }
     assert set(of.values()) == {ours}
     assert mine["metrics"]["split"] == "test"
     assert not mine["metrics"]["failures"]
@@ -49,7 +53,7 @@ def test_the_figures_are_of_this_checkpoint_on_the_test_split(predictor, measure
 def test_what_only_the_strong_one_is_measured_by_is_of_it_too(measured):
     strong = Predictor(checkpoint_folder("strong"), "cpu").checkpoint
     mine = measured["strong"]
-    assert set(mine) == {"metrics", "localizer", "looks", "clips", "folds"}
+    assert set(mine) == {"metrics", "doubt", "localizer", "looks", "clips", "folds"}
     assert {one["checkpoint"]["sha256"] for one in mine["looks"]["looks"]} == {strong.sha256}
     assert mine["localizer"]["localizer"]["sha256"] == strong.localizer
     assert {one["split"] for one in mine["looks"]["looks"]} == {"test"}
