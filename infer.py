@@ -1,7 +1,8 @@
 """Identify stills and clips: files, folders or globs in, records out.
 
 python infer.py examples/ --output records.jsonl
-python infer.py footage/ --every 0.5 --output records.csv
+python infer.py footage/ --every 0.5 --output case/
+python infer.py --verify case/records.jsonl
 python infer.py a.jpg --theatre syria-2015 --date 2015-10-03
 """
 
@@ -10,30 +11,44 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from airframe.outputs import Outputs, manifest_of
+from airframe.terminal import console, print_table, refuse, tell, to_nowhere
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 if TYPE_CHECKING:
     from airframe.batch import Found, Task
     from airframe.predictor import Predictor
+    from airframe.sinks import Sink
 
-console = Console(stderr=True)
 TABLE_ROWS = 200
+NOT_WRITTEN, INTERRUPTED, CLOSED_PIPE = 3, 130, 141
 
 
 def main(
     inputs: Annotated[
-        list[str], typer.Argument(help="Files, folders or globs; - reads a list from stdin.")
-    ],
+        list[str] | None,
+        typer.Argument(help="Files, folders or globs; - reads a list from stdin."),
+    ] = None,
     output: Annotated[
         str | None,
-        typer.Option(help="records.jsonl or records.csv; - writes JSONL to stdout, no table."),
+        typer.Option(
+            help="x.jsonl, x.csv, x.parquet, x.html or a folder/ with all of them; goes on where "
+            "it stopped. - writes JSONL to stdout, no table."
+        ),
+    ] = None,
+    verify: Annotated[
+        Path | None,
+        typer.Option(
+            help="A file of records to hold against its sources: those at their paths or, where "
+            "inputs are given, those among them with their SHA-256."
+        ),
     ] = None,
     checkpoint: Annotated[
         str, typer.Option(help="fast, strong, or the folder of another checkpoint.")
@@ -66,10 +81,16 @@ def main(
 ) -> None:
     """Name the airframe type in stills and clips and say how sure that is.
 
-    Exit code 0: every file was answered. 1: some failed, each listed. 2: wrong usage or checkpoint.
+    Exit code 0: every file was answered (--verify: everything is the same). 1: some failed, each
+    listed (--verify: something changed or is missing). 2: wrong usage, checkpoint or older records.
+    3: the output cannot be written, as on a full disk. 130: interrupted. 141: the reader of
+    standard output left. After 3 and 130 the same command goes on.
     """
-    if output not in (None, "-") and Path(str(output)).suffix not in (".jsonl", ".csv"):
-        _refuse(f"--output {output}: write a name that ends in .jsonl or .csv, or -")
+    if output not in (None, "-"):
+        try:
+            outputs = Outputs.parse(str(output))
+        except ValueError as error:
+            refuse(str(error))
     # Imported late: a wrong option should be told at once, not after torch has loaded.
     from airframe.batch import Task, find_files
     from airframe.predictor import Predictor, Settings, checkpoint_folder
@@ -85,83 +106,167 @@ def main(
         task = Task(settings, batch_size, Sampling.parse(every), _edges(box))
         predictor = Predictor(checkpoint_folder(checkpoint), device)
     except (CheckpointError, ValueError) as error:
-        _refuse(str(error))
-    found = list(find_files(_listed(inputs)))
+        refuse(str(error))
+    if verify is not None:
+        if output is not None:
+            refuse(f"--output {output}: --verify writes nothing but its findings")
+        raise typer.Exit(_verify(verify, inputs, predictor, task))
+    found = list(find_files(_listed(inputs or [])))
     if not found:
-        _refuse("nothing to read: the list of files is empty")
+        refuse("nothing to read: the list of files is empty")
     if box and (len(found) > 1 or is_clip(found[0][0])):
-        _refuse(f"--box {box}: belongs to one still; give that one alone")
+        refuse(f"--box {box}: belongs to one still; give that one alone")
     if task.box is not None:
         _check_box(found[0][0], task.box)
-    records = _run(found, predictor, task, output)
-    files = {r["source"]["path"] for r in records}
-    failed = [r for r in records if r["failure"]]
-    if output != "-":
-        _print_table(records)
-    for record in failed:
-        console.print(
-            f"failed ({record['failure']['code']}): {record['failure']['message']}",
-            style="red",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
+    if output in (None, "-"):
+        raise typer.Exit(_run(found, predictor, task, to_stdout=output == "-"))
+    raise typer.Exit(_run_archive(found, predictor, task, outputs, inputs or []))
+
+
+def _run(found: list[Found], predictor: Predictor, task: Task, *, to_stdout: bool) -> int:
+    """Answer everything to standard output, as JSONL or as a table; returns the exit code."""
+    from airframe.sinks import JsonLines, Rows
+
+    rows = Rows(TABLE_ROWS)
+    try:
+        lost = _answer(found, predictor, task, JsonLines(sys.stdout) if to_stdout else rows)
+    except KeyboardInterrupt:
+        tell("interrupted; with --output and a file's name, what is answered would be kept")
+        return INTERRUPTED
+    except BrokenPipeError:
+        to_nowhere(sys.stdout)
+        return CLOSED_PIPE
+    except OSError as error:
+        to_nowhere(sys.stdout)
+        tell(f"infer.py: standard output cannot be written: {error.strerror}", "red")
+        return NOT_WRITTEN
+    if not to_stdout:
+        print_table(rows.records, rows.left_out)
+    _tell_end(len(found), lost, "")
+    return 1 if lost else 0
+
+
+def _run_archive(
+    found: list[Found], predictor: Predictor, task: Task, outputs: Outputs, inputs: list[str]
+) -> int:
+    """Answer what the journal does not hold yet, make the outputs; returns the exit code."""
+    from airframe.archive import Archive
+    from airframe.journal import JournalError
+    from airframe.sinks import Rows
+
+    try:
+        archive = Archive(outputs, predictor, task.settings, inputs)
+    except JournalError as error:
+        refuse(f"--output {error}")
+    except OSError as error:
+        refuse(f"--output {outputs.journal}: cannot be written: {error.strerror}")
+    journal = archive.journal
+    if journal.cut:
+        tell(f"{outputs.journal}: {journal.cut} bytes of an unfinished file cut off", "yellow")
+    try:
+        lost = _answer(found, predictor, task, journal)
+        groups = archive.finish()
+    except KeyboardInterrupt:
+        archive.break_off()
+        tell(f"interrupted; {outputs.journal} keeps what is answered, the same command goes on")
+        return INTERRUPTED
+    except OSError as error:
+        archive.break_off()
+        where = error.filename or outputs.journal
+        tell(
+            f"infer.py: {where}: cannot be written: {error.strerror}; what is answered is kept",
+            "red",
         )
-    written = f"; records in {output}" if output not in (None, "-") else ""
-    lost = len({r["source"]["path"] for r in failed})
-    console.print(
-        f"{len(files) - lost} of {len(files)} answered{written}. "
-        "A type is never proof of an operator.",
-        highlight=False,
-        soft_wrap=True,
-    )
-    raise typer.Exit(1 if failed else 0)
+        return NOT_WRITTEN
+    rows = Rows(TABLE_ROWS).fill(archive.records())
+    print_table(rows.records, rows.left_out)
+    more = f" ({journal.recalled} of them before)" if journal.recalled else ""
+    more += f"; records in {', '.join(str(path) for path in (*outputs.tables, outputs.journal))}"
+    if groups:
+        more += f"; {len(groups)} files are copies, in {len(set(groups.values()))} groups"
+    _tell_end(len(found), lost, more)
+    return 1 if lost else 0
 
 
-def _run(
-    found: list[Found],
-    predictor: Predictor,
-    task: Task,
-    output: str | None,
-) -> list[dict[str, Any]]:
-    """Answer everything; each record is written as soon as it is there.
+def _answer(found: list[Found], predictor: Predictor, task: Task, sink: Sink) -> int:
+    """Answer everything into the sink, record by record; returns how many files failed."""
+    from airframe.batch import Known, answer_all
 
-    Returned are those that a person reads at the end: of stills, and what sums a clip up.
-    """
-    from airframe.batch import RecordWriter, answer_all
-
-    records: list[dict[str, Any]] = []
-    with ExitStack() as stack:
-        writer = None
-        if output == "-":
-            writer = RecordWriter(sys.stdout, as_csv=False)
-        elif output:
-            try:
-                Path(output).parent.mkdir(parents=True, exist_ok=True)
-                file = stack.enter_context(open(output, "w", encoding="utf-8", newline=""))
-            except OSError as error:
-                _refuse(f"--output {output}: cannot be written: {error.strerror}")
-            writer = RecordWriter(file, as_csv=output.endswith(".csv"))
-        columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
-        progress = stack.enter_context(
-            Progress(*columns, TimeRemainingColumn(), console=console, transient=True)
-        )
+    lost = 0
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
+    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as progress:
         bar = progress.add_task("identifying", total=len(found))
-        for record in answer_all(
-            found,
-            predictor,
-            task,
-            on_file=lambda _: progress.update(bar, advance=1, description="identifying"),
-            warn=lambda line: console.print(line, style="yellow", markup=False, soft_wrap=True),
+
+        def on_file(_: str) -> None:
+            sink.end_file()
+            progress.update(bar, advance=1, description="identifying")
+
+        known = sink if isinstance(sink, Known) else None
+        records = answer_all(
+            found, predictor, task, on_file, lambda line: tell(line, "yellow"), known
+        )
+        with closing(records):
+            for record in records:
+                sink.write(record)
+                if record["failure"]:
+                    lost += 1  # it is the last record of its file
+                    failure = record["failure"]
+                    tell(f"failed ({failure['code']}): {failure['message']}", "red")
+                elif record["source"]["frame"]:
+                    at = record["source"]["frame"]["time_s"]
+                    progress.update(bar, description=f"identifying, {at:.0f} s into a clip")
+    return lost
+
+
+def _tell_end(files: int, lost: int, more: str) -> None:
+    tell(f"{files - lost} of {files} answered{more}. A type is never proof of an operator.")
+
+
+def _verify(records: Path, inputs: list[str] | None, predictor: Predictor, task: Task) -> int:
+    """Print a line a record: same, changed or missing; returns the exit code.
+
+    Settings are the records' own; of the task's, the theatre is taken where they tell that one.
+    """
+    from airframe.batch import find_files
+    from airframe.evidence import manifest_faults
+    from airframe.report import place_text
+    from airframe.verify import other_versions, verify_records
+
+    counts = dict.fromkeys(("same", "changed", "missing"), 0)
+    versions: set[str] = set()
+    manifest = manifest_of(records)
+    try:
+        places = None
+        if inputs:
+            places = [path for path, fault in find_files(_listed(inputs)) if fault is None]
+        for finding in verify_records(
+            records, predictor, task.batch_size, places, task.settings.theatre
         ):
-            if writer:
-                writer.write(record)
-            if record["source"]["frame"]:
-                # Not kept: a night's run must not grow with every frame.
-                at = record["source"]["frame"]["time_s"]
-                progress.update(bar, description=f"identifying, {at:.0f} s into a clip")
-            else:
-                records.append(record)
-    return records
+            counts[finding.state] += 1
+            what = f": {'; '.join(finding.what)}" if finding.what else ""
+            print(f"{finding.state:8}{place_text(finding.record)}{what}", flush=True)
+            if finding.state == "changed":
+                versions.update(other_versions(finding.record))
+        faults = manifest_faults(manifest, records) if manifest.exists() else []
+        for fault in faults:
+            print(f"changed {fault}", flush=True)
+        if not any(counts.values()):
+            raise ValueError(f"{records}: holds no record")
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        to_nowhere(sys.stdout)
+        return CLOSED_PIPE
+    except OSError as error:
+        refuse(f"--verify {records}: cannot be read: {error.strerror}")
+    except ValueError as error:
+        refuse(f"--verify {error}")
+    if versions:
+        tell(f"Then computed with {'; '.join(sorted(versions))}.")
+    said = ", ".join(f"{count} {state}" for state, count in counts.items())
+    sealed = "as the run manifest has it" if manifest.exists() else "no run manifest beside it"
+    tell(f"{records}: {said}; {sealed if not faults else 'not as the run manifest has it'}.")
+    return 0 if counts["same"] == sum(counts.values()) and not faults else 1
 
 
 def _check_box(path: str, box: Sequence[float]) -> None:
@@ -172,7 +277,7 @@ def _check_box(path: str, box: Sequence[float]) -> None:
     try:
         checked_box(box, *read_size(path))
     except BoxError as error:
-        _refuse(f"--{error}")
+        refuse(f"--{error}")
     except StillError:
         return  # the run tells what is wrong with the file
 
@@ -189,18 +294,6 @@ def _edges(box: str | None) -> list[float] | None:
     return edges
 
 
-def _print_table(records: list[dict[str, Any]]) -> None:
-    from airframe.report import records_table
-
-    out = Console()
-    if not out.is_terminal:
-        # Piped or logged: rich would guess 80 columns and fold every cell.
-        out = Console(width=140)
-    out.print(records_table(records[:TABLE_ROWS]))
-    if len(records) > TABLE_ROWS:
-        out.print(f"… and {len(records) - TABLE_ROWS} more; --output writes them all")
-
-
 def _listed(inputs: list[str]) -> list[str]:
     """The inputs, with `-` replaced by the lines of standard input."""
     listed: list[str] = []
@@ -210,13 +303,6 @@ def _listed(inputs: list[str]) -> list[str]:
         else:
             listed.append(given)
     return listed
-
-
-def _refuse(message: str) -> None:
-    console.print(
-        f"infer.py: {message}", style="red", markup=False, highlight=False, soft_wrap=True
-    )
-    raise typer.Exit(2)
 
 
 if __name__ == "__main__":

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import csv
 import glob
-import json
+import hashlib
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
 from airframe.clips import clip_records
 from airframe.looking import BoxError
 from airframe.predictor import Predictor, Settings
-from airframe.record import answer_record, columns, failure_record, flatten
-from data.images import IMAGE_SUFFIXES, UNREADABLE_SUFFIXES, Still, StillError, open_still
-from data.images.file import plain
+from airframe.record import Record, answer_record, columns, csv_row, failure_record, json_line
+from data.images import IMAGE_SUFFIXES, UNREADABLE_SUFFIXES, Limits, Still, StillError, open_bytes
+from data.images.file import hash_file, plain, read_file
 from data.sampling import EVERY_SECOND, Sampling
-from data.video import VIDEO_SUFFIXES, is_clip, open_clip
+from data.video import VIDEO_SUFFIXES, ClipLimits, is_clip, open_clip
 
 Found = tuple[str, StillError | None]
 
@@ -42,15 +43,17 @@ def find_files(inputs: Iterable[str]) -> Iterator[Found]:
 
 def _expand(given: str) -> Iterator[Found]:
     if os.path.isdir(given):
-        found = sorted(_walk(given))
-        if not found:
-            message = f"{given}: the folder holds no picture and no clip; give one with JPEG or MP4"
-            yield given, StillError("empty", message)
+        closed: list[Found] = []
+        found = sorted(_walk(given, closed))
+        if not found and not closed:
+            message = "the folder holds no picture and no clip; give one with JPEG or MP4"
+            yield given, StillError("empty", f"{plain(given)}: {message}")
         yield from ((path, None) for path in found)
+        yield from closed
     elif not os.path.lexists(given) and glob.has_magic(given):
         matches = sorted(glob.glob(given, recursive=True))
         if not matches:
-            yield given, StillError("missing", f"{given}: the pattern matches no file")
+            yield given, StillError("missing", f"{plain(given)}: the pattern matches no file")
         for match in matches:
             yield from _expand(match)
     else:
@@ -58,8 +61,15 @@ def _expand(given: str) -> Iterator[Found]:
         yield given, None
 
 
-def _walk(folder: str) -> Iterator[str]:
-    for place, _, names in os.walk(folder):
+def _walk(folder: str, closed: list[Found]) -> Iterator[str]:
+    """The pictures and clips in a folder; folders that cannot be opened are left in `closed`."""
+
+    def refuse(error: OSError) -> None:
+        place = os.fspath(error.filename)
+        message = f"{plain(place)}: the folder cannot be opened ({error.strerror}); check it"
+        closed.append((place, StillError("missing", message)))
+
+    for place, _, names in os.walk(folder, onerror=refuse):
         for name in names:
             if Path(name).suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES | UNREADABLE_SUFFIXES:
                 yield os.path.join(place, name)
@@ -74,38 +84,90 @@ class Task:
     sampling: Sampling = EVERY_SECOND
     box: Sequence[float] | None = None
 
+    def __post_init__(self) -> None:
+        # One fingerprint stands for all that decides an answer.
+        x0, y0, x1, y1 = self.box or (0.0,) * 4
+        box = (x0, y0, x1, y1) if self.box else None
+        whole = replace(self.settings, sampling=self.sampling, box=box)
+        object.__setattr__(self, "settings", whole)
+
+
+class Known:
+    """What is answered already; of this kind, nothing is. `airframe.journal` knows more.
+
+    `knows` is asked from several threads.
+    """
+
+    def knows(self, path: str, sha256: str) -> bool:
+        """Whether a file of that name and content need not be answered again."""
+        return False
+
+    def recall(self, path: str, sha256: str) -> Iterator[Record]:
+        """The records of a known content that are still to be written for `path`."""
+        return iter(())
+
+
+@dataclass(frozen=True)
+class _Failed:
+    """A still that could not be opened, and its file's SHA-256 and size where it could be read."""
+
+    error: StillError
+    sha256: str | None = None
+    size: int | None = None
+
+
+@dataclass(frozen=True)
+class _Recalled:
+    sha256: str
+
+
+_Opened = Still | _Failed | _Recalled
+
 
 def answer_all(
-    found: Sequence[Found],
+    found: Iterable[Found],
     predictor: Predictor,
     task: Task,
     on_file: Callable[[str], None] = lambda path: None,
     warn: Callable[[str], None] = lambda line: None,
-) -> Generator[dict[str, Any], None, None]:
+    known: Known | None = None,
+) -> Generator[Record, None, None]:
     """The records of the found files, in order: of a still one an aircraft, of a clip those of
     `airframe.clips`. Nothing that a file holds stops the rest.
 
     The next stills are opened while the network answers the present ones. `on_file` is called
-    when a file is done, `warn` with one line where a clip gave less than it holds.
+    when a file's last record is out, `warn` with one line where a clip gave less than it holds.
+    What is `known` is recalled in place of being answered.
     """
-    parts = list(_parts(found, task.batch_size))
+    known = known or Known()
     with ThreadPoolExecutor(max_workers=2) as pool:
-        waiting: list[Future[Still | StillError]] = []
-        for number, part in enumerate(parts):
-            clip = _clip_of(part)
-            opened = waiting or [pool.submit(_open, item) for item in part if not clip]
-            following = parts[number + 1] if number + 1 < len(parts) else []
-            waiting = [] if _clip_of(following) else [pool.submit(_open, i) for i in following]
-            if clip:
-                yield from _answer_clip(clip, predictor, task, warn)
-            else:
-                results = [future.result() for future in opened]
-                yield from _answer_batch([path for path, _ in part], results, predictor, task)
-            for path, _ in part:
+        part: list[Found] = []
+        opened: list[Future[_Opened]] = []
+        for following in chain(_parts(found, task.batch_size), ([],)):
+            clip = _clip_of(following)
+            waiting = [pool.submit(_open, item, known) for item in following if not clip]
+            for path, records in _answers(part, opened, predictor, task, warn, known):
+                yield from records
                 on_file(path)
+            part, opened = following, waiting
 
 
-def _parts(found: Sequence[Found], size: int) -> Iterator[list[Found]]:
+def _answers(
+    part: Sequence[Found],
+    opened: Sequence[Future[_Opened]],
+    predictor: Predictor,
+    task: Task,
+    warn: Callable[[str], None],
+    known: Known,
+) -> Iterator[tuple[str, Iterable[Record]]]:
+    if clip := _clip_of(part):
+        yield clip, _answer_clip(clip, predictor, task, warn, known)
+    elif part:
+        results = [future.result() for future in opened]
+        yield from _answer_batch([path for path, _ in part], results, predictor, task, known)
+
+
+def _parts(found: Iterable[Found], size: int) -> Iterator[list[Found]]:
     """The files in batches of stills; a clip is a batch of its own."""
     batch: list[Found] = []
     for path, error in found:
@@ -127,38 +189,66 @@ def _clip_of(part: Sequence[Found]) -> str | None:
     return None
 
 
-def _open(item: Found) -> Still | StillError:
+def _open(item: Found, known: Known) -> _Opened:
     path, error = item
     if error is not None:
-        return error
+        return _Failed(error)
+    sha256, size = None, None
     try:
-        return open_still(path)
+        data = read_file(path, Limits())
+        sha256, size = hashlib.sha256(data).hexdigest(), len(data)
+        if known.knows(path, sha256):
+            return _Recalled(sha256)
+        still = open_bytes(data, path)
+        _ = still.perceptual_hash  # here, beside the network's work, and not in its way
+        return still
     except StillError as caught:
-        return caught
+        return _Failed(caught, sha256, size)
+    except Exception as caught:
+        # Whatever a hostile file makes a library do, it costs that file alone.
+        said = f"{plain(path)}: opening it failed: {_first_line(caught)}; save it again as JPEG"
+        return _Failed(StillError("not_an_image", said), sha256, size)
 
 
 def _answer_clip(
-    path: str, predictor: Predictor, task: Task, warn: Callable[[str], None]
-) -> Iterator[dict[str, Any]]:
+    path: str, predictor: Predictor, task: Task, warn: Callable[[str], None], known: Known
+) -> Iterator[Record]:
     """Records made before a fault stay; the fault has a record of its own."""
     settings = task.settings
     try:
         clip = open_clip(path)
+    except Exception as error:
+        sha256, size = _identity(path)
+        fault = error if isinstance(error, StillError) else _inference_error(path, error)
+        yield failure_record(path, fault, predictor, settings, sha256=sha256, size=size)
+        return
+    sha256, size = clip.info.sha256, clip.info.bytes
+    if known.knows(path, sha256):
+        yield from known.recall(path, sha256)
+        return
+    try:
         yield from clip_records(clip, predictor, settings, task.sampling, task.batch_size)
         if clip.damage:
             warn(f"{plain(path)}: {clip.damage}; what could be read is answered")
-    except StillError as error:
-        yield failure_record(path, error, predictor, settings)
     except Exception as error:
-        yield failure_record(path, _inference_error(path, error), predictor, settings)
+        fault = error if isinstance(error, StillError) else _inference_error(path, error)
+        yield failure_record(path, fault, predictor, settings, sha256=sha256, size=size)
+
+
+def _identity(path: str) -> tuple[str, int] | tuple[None, None]:
+    try:
+        return hash_file(path, Limits(max_bytes=ClipLimits().max_bytes))
+    except StillError:
+        return None, None
 
 
 def _answer_batch(
     paths: Sequence[str],
-    results: Sequence[Still | StillError],
+    results: Sequence[_Opened],
     predictor: Predictor,
     task: Task,
-) -> Iterator[dict[str, Any]]:
+    known: Known,
+) -> Iterator[tuple[str, Iterable[Record]]]:
     stills = [result for result in results if isinstance(result, Still)]
     settings = task.settings
     try:
@@ -169,13 +259,18 @@ def _answer_batch(
         # One picture that the network cannot take must not cost the others their answers.
         answers = (_alone(still, predictor, task) for still in stills)
     for path, result in zip(paths, results, strict=True):
-        answer = result if isinstance(result, StillError) else next(answers)
-        if isinstance(answer, StillError):
-            yield failure_record(path, answer, predictor, settings)
-        else:
-            assert isinstance(result, Still)
-            for one in answer:
-                yield answer_record(result, one, predictor, settings)
+        if isinstance(result, _Recalled):
+            yield path, known.recall(path, result.sha256)
+            continue
+        if isinstance(result, Still):
+            answer = next(answers)
+            if not isinstance(answer, StillError):
+                yield path, [answer_record(result, one, predictor, settings) for one in answer]
+                continue
+            result = _Failed(answer, result.sha256, result.bytes)
+        sha256, size = result.sha256, result.size
+        failed = failure_record(path, result.error, predictor, settings, sha256=sha256, size=size)
+        yield path, [failed]
 
 
 def _alone(still: Still, predictor: Predictor, task: Task) -> Any:
@@ -186,8 +281,12 @@ def _alone(still: Still, predictor: Predictor, task: Task) -> Any:
 
 
 def _inference_error(path: str, error: Exception) -> StillError:
-    first = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return StillError("inference_error", f"{plain(path)}: the network failed on it: {first}")
+    message = f"{plain(path)}: the network failed on it: {_first_line(error)}"
+    return StillError("inference_error", message)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 class RecordWriter:
@@ -199,9 +298,9 @@ class RecordWriter:
         if self._csv:
             self._csv.writeheader()
 
-    def write(self, record: dict[str, Any]) -> None:
+    def write(self, record: Record) -> None:
         if self._csv:
-            self._csv.writerow(flatten(record))
+            self._csv.writerow(csv_row(record))
         else:
-            self._file.write(json.dumps(record, ensure_ascii=False) + "\n")
+            self._file.write(json_line(record))
         self._file.flush()

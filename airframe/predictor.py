@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -18,11 +19,12 @@ from airframe.calibration import Bools, Floats, Reals
 from airframe.decision import Calibration, Verdict, judge
 from airframe.doubt import entropy, split_doubt
 from airframe.foreign import unknown_scores
-from airframe.looking import Sighting, checked_box, sightings
+from airframe.looking import Edges, Sighting, checked_box, sightings
 from airframe.quality import MEASURES, as_row, quality_reason
 from data.images import Still
 from data.quality import measures
-from data.theatre import Theatre, TheatreError
+from data.sampling import EVERY_SECOND, Sampling
+from data.theatre import Theatre, TheatreError, load_theatre, parse_day
 from models.card import CheckpointError
 from models.checkpoint import LOCALIZER, Checkpoint, load_checkpoint
 from models.ensemble import together
@@ -42,7 +44,8 @@ class Settings:
     """What a user may ask for. None means what the checkpoint was calibrated to promise.
 
     `coverage` and `confidence` lie in (0, 1); `top_k` >= 1 is the least number of candidates.
-    `theatre` is where, and `day` when, what the type says of the operator is asked for.
+    `theatre` is where, and `day` when, what the type says of the operator is asked for. `sampling`
+    says which frames of a clip are taken, `box` where to look in a still, in pixels.
     """
 
     coverage: float | None = None
@@ -50,6 +53,8 @@ class Settings:
     top_k: int = 3
     theatre: Theatre | None = None
     day: date | None = None
+    sampling: Sampling = EVERY_SECOND
+    box: Edges | None = None
 
     def __post_init__(self) -> None:
         for name in ("coverage", "confidence"):
@@ -256,17 +261,61 @@ class Predictor:
         scale = self.calibration.doubts.get(doubt)
         return None if scale is None or np.isnan(bits) else scale.rank(bits)
 
-    def fingerprint(self, settings: Settings) -> str:
-        """SHA-256 of all that decides an answer besides the picture."""
-        said: dict[str, Any] = {
-            "checkpoint": self.checkpoint.sha256,
+    def said(self, settings: Settings) -> dict[str, Any]:
+        """The settings in plain words, the checkpoint's own where none were asked for."""
+        theatre, day = settings.theatre, settings.day
+        return {
             "coverage": settings.coverage or self.calibration.coverage,
             "confidence": settings.confidence or self.calibration.confidence,
             "top_k": settings.top_k,
+            "every": str(settings.sampling),
+            "box": None if settings.box is None else list(settings.box),
+            "theatre": None if theatre is None else theatre.id,
+            "theatre_sha256": None if theatre is None else theatre.sha256,
+            "date": None if day is None else day.isoformat(),
         }
-        if settings.theatre is not None:
-            said |= {"theatre": settings.theatre.sha256, "day": str(settings.day)}
+
+    def fingerprint(self, settings: Settings) -> str:
+        """SHA-256 of all that decides an answer besides the picture."""
+        said = {"checkpoint": self.checkpoint.sha256, **self.said(settings)}
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+def settings_from(said: Mapping[str, Any], theatre: Theatre | None = None) -> Settings:
+    """The settings that `Predictor.said` told.
+
+    A theatre that they tell must be `theatre` or, unchanged, one of data/theatres. Raises
+    ValueError where they are not such, and TheatreError where the theatre is not there.
+    """
+    try:
+        x0, y0, x1, y1 = said["box"] or (0.0,) * 4
+        return Settings(
+            coverage=said["coverage"],
+            confidence=said["confidence"],
+            top_k=said["top_k"],
+            theatre=_theatre_of(said["theatre"], said["theatre_sha256"], theatre),
+            day=None if said["date"] is None else parse_day(said["date"]),
+            sampling=Sampling.parse(said["every"]),
+            box=(x0, y0, x1, y1) if said["box"] else None,
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"settings {said!r}: cannot be read ({error!r})") from error
+
+
+def _theatre_of(named: str | None, sha256: str | None, given: Theatre | None) -> Theatre | None:
+    """The theatre of that name and SHA-256: another one's words would not be the same."""
+    if named is None:
+        return None
+    if given is not None and given.sha256 == sha256:
+        return given
+    with suppress(TheatreError):
+        own = load_theatre(named)
+        if own.sha256 == sha256:
+            return own
+    raise TheatreError(
+        f"theatre {named} (SHA-256 {str(sha256)[:12]}): its file is not here as it was then; "
+        "give it with --theatre"
+    )
 
 
 def describe(checkpoint: Checkpoint) -> dict[str, Any]:

@@ -9,6 +9,7 @@ mutual information among the calibration pictures. What was not measured and was
 
 from __future__ import annotations
 
+import json
 import platform
 from datetime import UTC, datetime
 from functools import cache
@@ -22,6 +23,8 @@ from airframe.looking import Sighting
 from airframe.operators import operators_of
 from airframe.predictor import Prediction, Predictor, Settings, describe
 from data.images import Still, StillError
+
+Record = dict[str, Any]
 
 SCHEMA = "airframe.record/1"
 LISTED = 0.005
@@ -63,7 +66,9 @@ def answer_record(
             "height": still.height,
             "format": still.format,
             "captured": still.captured,
+            "perceptual_hash": still.perceptual_hash,
             "frame": frame,
+            "records": None,
         },
         "status": verdict.status,
         "answer": answer,
@@ -100,7 +105,13 @@ def empty_record(
     }
     return {
         "schema": SCHEMA,
-        "source": {**source, "captured": still.captured, "frame": None},
+        "source": {
+            **source,
+            "captured": still.captured,
+            "perceptual_hash": None,
+            "frame": None,
+            "records": None,
+        },
         "status": "no_aircraft",
         **dict.fromkeys(("answer", "candidates", "prediction_set", "uncertainty", "box")),
         "located": {"by": None, "score": None},
@@ -113,15 +124,22 @@ def empty_record(
 
 
 def failure_record(
-    path: str, error: StillError, predictor: Predictor, settings: Settings
+    path: str,
+    error: StillError,
+    predictor: Predictor,
+    settings: Settings,
+    *,
+    sha256: str | None = None,
+    size: int | None = None,
 ) -> dict[str, Any]:
-    """The record of a file that could not be answered: null for all that could not be known."""
+    """The record of a file that could not be answered: null for all that could not be known.
+
+    `sha256` and `size` in bytes are those of a file that could be read, if not as a picture.
+    """
+    unknown = ("width", "height", "format", "captured", "perceptual_hash", "frame", "records")
     return {
         "schema": SCHEMA,
-        "source": {
-            "path": path,
-            **dict.fromkeys(("sha256", "bytes", "width", "height", "format", "captured", "frame")),
-        },
+        "source": {"path": path, "sha256": sha256, "bytes": size, **dict.fromkeys(unknown)},
         "status": "failed",
         "answer": None,
         "candidates": None,
@@ -153,6 +171,29 @@ def flatten(record: dict[str, Any]) -> dict[str, Any]:
     return row
 
 
+def csv_row(record: Record) -> dict[str, Any]:
+    """`flatten`, fit for a spreadsheet: text that one would run as a formula begins with `'`, and
+    bytes of a name that are no text are replaced."""
+    return {key: _harmless(cell) for key, cell in flatten(record).items()}
+
+
+def _harmless(cell: Any) -> Any:
+    if not isinstance(cell, str):
+        return cell
+    text = cell.encode("utf-8", "replace").decode()
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+
+
+def json_line(record: Record) -> str:
+    """The record as a line of JSONL. Bytes of a name that are no text stay, escaped."""
+    line = json.dumps(record, ensure_ascii=False, allow_nan=False)
+    try:
+        line.encode()
+    except UnicodeEncodeError:
+        line = json.dumps(record, allow_nan=False)
+    return line + "\n"
+
+
 def columns() -> list[str]:
     """The CSV's header, the same for every record."""
     return list(flatten({}))
@@ -170,7 +211,9 @@ def _shape() -> dict[str, tuple[str, ...] | None]:
             "height",
             "format",
             "captured",
+            "perceptual_hash",
             "frame",
+            "records",
         ),
         "status": None,
         "answer": ("node", "rank", "label", "probability"),
@@ -200,7 +243,7 @@ def _shape() -> dict[str, tuple[str, ...] | None]:
         ),
         "reason": None,
         "model": ("name", "version", "sha256", "engine"),
-        "run": ("settings_sha256", "created_utc", "versions"),
+        "run": ("settings_sha256", "settings", "created_utc", "versions"),
         "failure": ("code", "message"),
     }
 
@@ -262,6 +305,7 @@ def _common(predictor: Predictor, settings: Settings) -> dict[str, Any]:
         "model": describe(predictor.checkpoint),
         "run": {
             "settings_sha256": predictor.fingerprint(settings),
+            "settings": predictor.said(settings),
             "created_utc": datetime.now(UTC).isoformat(timespec="seconds"),
             "versions": library_versions(),
         },

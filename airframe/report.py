@@ -7,6 +7,8 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from data.images.file import plain
+
 LISTED_TYPES = 6
 NAMES = {
     "family_top1": "family top-1",
@@ -166,8 +168,8 @@ def records_table(records: list[dict[str, Any]]) -> Table:
     for record in records:
         operator = [Text(_operator(record))] if asked else []
         table.add_row(
-            Text(_place(record)),
-            Text(_answer(record)),
+            Text(place_text(record)),
+            Text(answer_text(record)),
             f"{record['answer']['probability']:.0%}" if record["answer"] else "–",
             Text(_set(record)),
             *operator,
@@ -175,10 +177,10 @@ def records_table(records: list[dict[str, Any]]) -> Table:
     return table
 
 
-def _place(record: dict[str, Any]) -> str:
+def place_text(record: dict[str, Any]) -> str:
     """The file, the time in a clip, and which of its aircraft."""
     frame, track = record["source"]["frame"], record["track"]
-    said = record["source"]["path"]
+    said = plain(record["source"]["path"])
     if frame:
         said += f" at {frame['time_s']:g} s"
     elif track:
@@ -188,7 +190,8 @@ def _place(record: dict[str, Any]) -> str:
     return f"{said}, aircraft {track['id']}" if track else said
 
 
-def _answer(record: dict[str, Any]) -> str:
+def answer_text(record: dict[str, Any]) -> str:
+    """The answer in a word or two, with its rank where that is not the type."""
     if record["failure"]:
         return f"failed: {record['failure']['code']}"
     if record["status"] == "no_aircraft":

@@ -6,16 +6,17 @@ import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
 from airframe.batch import Task, answer_all
 from airframe.operators import operators_of
-from airframe.predictor import Predictor, Settings, describe
+from airframe.predictor import Predictor, Settings, describe, settings_from
 from airframe.record import failure_record
 from airframe.saliency import heat_map
+from airframe.sinks import Queue
 from app import pictures, words
 from app.about import about_html
 from app.limits import PageLimits
@@ -78,12 +79,20 @@ class Answers:
 
         `box` is a visitor's, in pixels of a still; BoxError where it does not fit.
         """
+        queue = Queue()
+        for record in self._made(path, Task(settings, box=box)):
+            queue.write(record)
+            yield from (_told(one, path, name) for one in queue.taken())
+        queue.end_file()
+        yield from (_told(one, path, name) for one in queue.taken())
+
+    def _made(self, path: str, task: Task) -> Iterator[Record]:
+        """The file's records, none of them marked as the last one yet."""
         try:
             self._check_length(path)
         except StillError as error:
-            yield _told(failure_record(path, error, self.predictor, settings), path, name)
+            yield failure_record(path, error, self.predictor, task.settings)
             return
-        task = Task(settings, box=box)
         with closing(answer_all([(path, None)], self.predictor, task)) as made:
             while True:
                 # Held for a step, not for a file: a long clip lets other visitors' stills through.
@@ -94,10 +103,9 @@ class Answers:
                 frame = record["source"]["frame"]
                 if frame and frame["time_s"] > self._limits.clip_seconds + 1:
                     late = StillError("too_large", f"{path}: {self._too_long('its frames')}")
-                    record = failure_record(path, late, self.predictor, settings)
-                    yield _told(record, path, name)
+                    yield failure_record(path, late, self.predictor, task.settings)
                     return
-                yield _told(record, path, name)
+                yield record
 
     def _check_length(self, path: str) -> None:
         if not is_clip(path):
@@ -144,7 +152,11 @@ class Answers:
         told = None
         if settings.theatre is not None:
             told = operators_of(record, settings.theatre, settings.day)
-        run = {**record["run"], "settings_sha256": self.predictor.fingerprint(settings)}
+        no_place = {"theatre": None, "date": None}
+        then = settings_from({**record["run"]["settings"], **no_place})
+        now = replace(then, theatre=settings.theatre, day=settings.day)
+        sha256, said = self.predictor.fingerprint(now), self.predictor.said(now)
+        run = {**record["run"], "settings_sha256": sha256, "settings": said}
         return {**record, "operators": told, "run": run}
 
     def illustrate(self, entry: Entry) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
 from math import floor, inf
 
 import numpy as np
@@ -48,6 +49,12 @@ class Sampling:
         if not re.fullmatch(r"(\d+\.?\d*|\.\d+) ?s?", word, re.ASCII):
             raise ValueError(f"sampling {text!r}: give seconds (1, 0.5, 2s), scene, key or all")
         return cls("seconds", float(word.rstrip(" s")))
+
+    def __str__(self) -> str:
+        """What `parse` reads back as the same."""
+        if self.how != "seconds":
+            return self.how
+        return format(Decimal(repr(float(self.every_s))), "f").removesuffix(".0")
 
     def taker(self) -> Taker:
         """A function that says of each frame and its time (seconds), in order, if it is taken."""

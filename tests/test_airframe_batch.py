@@ -147,7 +147,7 @@ def test_the_record_has_the_contracts_fields_and_round_trips(folder, predictor):
         assert record["schema"] == SCHEMA == "airframe.record/1"
         assert json.loads(json.dumps(record, allow_nan=False)) == record
         assert set(record["model"]) == {"name", "version", "sha256", "engine"}
-        assert set(record["run"]) == {"settings_sha256", "created_utc", "versions"}
+        assert set(record["run"]) == {"settings_sha256", "settings", "created_utc", "versions"}
         if not record["failure"]:
             # This checkpoint has no localizer: the whole frame is seen.
             assert record["box"] is record["track"] is None

@@ -10,6 +10,7 @@ import hashlib
 import io
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from typing import IO
 
 import numpy as np
@@ -27,6 +28,7 @@ from data.images.formats import (
 )
 from data.images.header import open_image, quiet
 from data.images.jpeg import ends_early
+from data.images.likeness import perceptual_hash
 
 __all__ = [
     "FORMATS",
@@ -74,6 +76,11 @@ class Still:
     height: int
     format: str
     captured: dict[str, str | None] | None
+
+    @cached_property
+    def perceptual_hash(self) -> str | None:
+        """What pictures that look alike have nearly alike: `data.images.likeness`."""
+        return perceptual_hash(self.rgb)
 
 
 DEFAULT_LIMITS = Limits()

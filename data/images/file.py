@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 from dataclasses import dataclass
-from typing import IO
+from io import BufferedReader
 
 StillPath = str | os.PathLike[str]
 
@@ -37,7 +38,7 @@ def plain(name: str) -> str:
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in name)
 
 
-def open_file(path: StillPath, limits: Limits) -> IO[bytes]:
+def open_file(path: StillPath, limits: Limits) -> BufferedReader:
     """The file at `path`, open for reading. Raises StillError: missing, too_large."""
     name = plain(os.fspath(path))
     try:
@@ -65,6 +66,16 @@ def read_file(path: StillPath, limits: Limits) -> bytes:
             raise StillError("missing", f"{plain(os.fspath(path))}: {message}") from error
     check_bytes(len(data), os.fspath(path), limits)
     return data
+
+
+def hash_file(path: StillPath, limits: Limits) -> tuple[str, int]:
+    """SHA-256 and size in bytes of the file at `path`. Raises StillError: missing, too_large."""
+    with open_file(path, limits) as file:
+        try:
+            return hashlib.file_digest(file, "sha256").hexdigest(), file.tell()
+        except OSError as error:
+            message = f"cannot be read ({_reason(error)}); copy it from its source again"
+            raise StillError("missing", f"{plain(os.fspath(path))}: {message}") from error
 
 
 def check_bytes(size: int, name: str, limits: Limits) -> None:

@@ -1,0 +1,302 @@
+"""Records held against their sources: what is the same, what changed, what is gone."""
+
+import json
+import shutil
+
+import pytest
+from archives import answered, lines, quick, twice_seen
+from clips import write
+from pictures import noise
+
+from airframe.archive import Archive
+from airframe.batch import Task
+from airframe.journal import JournalError
+from airframe.outputs import Outputs
+from airframe.predictor import Settings
+from airframe.record import json_line
+from airframe.verify import (
+    HASH_BITS,
+    OTHERWISE,
+    TOLERANCE,
+    VerifyError,
+    differences,
+    other_versions,
+    verify_records,
+)
+from data.sampling import Sampling
+
+
+@pytest.fixture(scope="module")
+def predictor(tiny_checkpoint):
+    return twice_seen(quick(tiny_checkpoint))
+
+
+@pytest.fixture
+def folder(tmp_path, drawn_set):
+    place = tmp_path / "in"
+    place.mkdir()
+    for number, path in enumerate(sorted(drawn_set.parent.rglob("*.jpg"))[:3]):
+        (place / f"{'ace'[number]}.jpg").write_bytes(path.read_bytes())
+    frames = [noise(96, 64), noise(96, 64)[::-1], noise(96, 64)[:, ::-1]]
+    write(place / "b.mp4", frames, stamps=[0, 50, 100])
+    (place / "d.jpg").write_text("no picture")
+    return place
+
+
+@pytest.fixture
+def records(tmp_path, folder, predictor):
+    """A file of records: stills of two aircraft, a clip taken twice a second, files that failed."""
+    task = Task(Settings(confidence=0.3), 2, Sampling.parse("0.5"))
+    outputs = Outputs.parse(str(tmp_path / "x.jsonl"))
+    archive = Archive(outputs, predictor, task.settings, ["in"])
+    answered([folder, folder / "gone.jpg"], predictor, archive.journal, task)
+    archive.finish()
+    return outputs.journal
+
+
+def states(records, predictor, **more):
+    """{file name: the states of its records}, and all that is said of what changed."""
+    found, said = {}, []
+    for finding in verify_records(records, predictor, **more):
+        found.setdefault(finding.record["source"]["path"].rsplit("/")[-1], []).append(finding.state)
+        said += finding.what
+    return found, said
+
+
+def edited(records, change):
+    """The records with one changed: those for which `change` returns true are."""
+    whole = lines(records)
+    changed = [bool(change(record)) for record in whole]
+    assert any(changed)
+    records.write_text("".join(json_line(record) for record in whole), "utf-8")
+
+
+def test_all_is_the_same_right_after(records, predictor):
+    found, said = states(records, predictor)
+    counts = {name: len(of) for name, of in found.items()}
+    clip = counts.pop("b.mp4")
+    assert clip > 6  # two aircraft in each of three frames, and what sums them up
+    assert counts == {"a.jpg": 2, "c.jpg": 2, "d.jpg": 1, "e.jpg": 2, "gone.jpg": 1}
+    assert {state for of in found.values() for state in of} == {"same"}
+    assert said == []
+
+
+@pytest.mark.parametrize("batch_size", [1, 5])
+def test_findings_come_in_the_order_of_the_file(records, predictor, batch_size):
+    findings = verify_records(records, predictor, batch_size)
+    assert [finding.record for finding in findings] == lines(records)
+
+
+def test_what_is_gone_is_missing(records, folder, predictor):
+    (folder / "a.jpg").unlink()
+    (folder / "b.mp4").unlink()
+    found, _ = states(records, predictor)
+    assert set(found.pop("a.jpg")) == set(found.pop("b.mp4")) == {"missing"}
+    assert {state for of in found.values() for state in of} == {"same"}
+    assert len(list(verify_records(records, predictor))) == len(lines(records))
+
+
+def test_an_edited_source_is_told_by_its_hash(records, folder, predictor):
+    for name in ("a.jpg", "b.mp4", "d.jpg"):
+        (folder / name).write_bytes((folder / name).read_bytes() + b"\0")
+    found, said = states(records, predictor)
+    assert set(found.pop("a.jpg")) == set(found.pop("b.mp4")) == {"changed"}
+    assert found.pop("d.jpg") == ["changed"]
+    assert {state for of in found.values() for state in of} == {"same"}
+    assert all("sha256" in what for what in said if "bytes" not in what)
+    assert len(list(verify_records(records, predictor))) == len(lines(records))
+
+
+def test_a_file_that_took_anothers_place_is_told(records, folder, predictor):
+    (folder / "d.jpg").write_bytes((folder / "a.jpg").read_bytes())
+    (folder / "c.jpg").write_text("no picture any more")
+    found, _ = states(records, predictor)
+    assert found["c.jpg"] == ["changed", "changed"]
+    assert found["d.jpg"] == ["changed"]
+    assert found["a.jpg"] == found["e.jpg"] == ["same", "same"]
+
+
+@pytest.mark.parametrize(
+    ("key", "change"),
+    [
+        ("answer.node", lambda r: r["answer"] and not r["answer"].update(node="type:Su-25")),
+        ("status", lambda r: r["status"] == "type" and not r.update(status="family")),
+        (
+            "answer.probability",
+            lambda r: r["answer"] and not r["answer"].update(probability=0.123),
+        ),
+        ("candidates", lambda r: r["candidates"] and r["candidates"].pop(0)),
+        (
+            "prediction_set.types",
+            lambda r: r["prediction_set"] and r["prediction_set"]["types"].pop(),
+        ),
+        (
+            "uncertainty.entropy",
+            lambda r: r["uncertainty"] and not r["uncertainty"].update(entropy=9.0),
+        ),
+        ("box", lambda r: r["box"] and not r.update(box=[v + 2 for v in r["box"]])),
+        ("reason", lambda r: not r["failure"] and not r.update(reason="It is a bird.")),
+        ("source.captured", lambda r: not r["failure"] and not r["source"].update(captured={})),
+        ("failure.code", lambda r: r["failure"] and not r["failure"].update(code="empty")),
+        ("model.name", lambda r: not r["model"].update(name="other")),
+        ("run.settings_sha256", lambda r: not r["run"].update(settings_sha256="0" * 64)),
+        (
+            "track.frames",
+            lambda r: "frames" in (r["track"] or {}) and not r["track"].update(frames=9),
+        ),
+    ],
+)
+def test_a_changed_record_is_told_by_the_field(records, predictor, key, change):
+    edited(records, change)
+    found, said = states(records, predictor)
+    assert "changed" in {state for of in found.values() for state in of}
+    assert all(what.startswith(key) for what in said), said
+    assert said
+
+
+def test_other_settings_in_the_record_are_told(records, predictor):
+    """The record is answered again as its own settings say: then the answer is another."""
+    edited(records, lambda r: not r["run"]["settings"].update(coverage=0.3))
+    _, said = states(records, predictor)
+    assert any(what.startswith("run.settings_sha256") for what in said)
+    assert any(what.startswith("prediction_set") for what in said)
+
+
+def test_records_that_were_lost_or_added_are_told(records, predictor):
+    whole = lines(records)
+    clip = [r for r in whole if r["source"]["path"].endswith("b.mp4")]
+    rest = [r for r in whole if not r["source"]["path"].endswith("b.mp4")]
+    records.write_text("".join(json_line(r) for r in clip[:-1] + rest))
+    found, said = states(records, predictor)
+    assert said == ["a record that was not there"]
+    assert found["b.mp4"] == ["same"] * (len(clip) - 1) + ["changed"]
+    records.write_text("".join(json_line(r) for r in [*clip, clip[-1], *rest]))
+    found, said = states(records, predictor)
+    assert said == ["is not found any more"]
+    assert found["b.mp4"] == ["same"] * len(clip) + ["changed"]
+
+
+def test_moved_sources_are_found_by_their_content(records, folder, predictor, tmp_path):
+    new = tmp_path / "elsewhere" / "deep"
+    new.mkdir(parents=True)
+    for number, path in enumerate(sorted(folder.iterdir())):
+        if path.name != "c.jpg":
+            shutil.move(path, new / f"{number}{path.suffix}")
+    shutil.rmtree(folder)
+    places = [str(path) for path in sorted(new.iterdir())]
+    found, _ = states(records, predictor, places=places)
+    assert found.pop("c.jpg") == ["missing", "missing"]
+    assert {state for of in found.values() for state in of} == {"same"}
+    found, _ = states(records, predictor)
+    assert found["a.jpg"] == ["missing", "missing"]
+
+
+def test_two_copies_are_both_held_against_the_one_that_is_left(
+    records, folder, predictor, tmp_path
+):
+    outputs = Outputs.parse(str(tmp_path / "y.jsonl"))
+    shutil.copy(folder / "a.jpg", folder / "b.jpg")
+    archive = Archive(outputs, predictor, Task(Settings()).settings, ["in"])
+    answered([folder / "a.jpg", folder / "b.jpg"], predictor, archive.journal)
+    archive.finish()
+    found, _ = states(outputs.journal, predictor, places=[str(folder / "b.jpg")])
+    assert found == {"a.jpg": ["same", "same"], "b.jpg": ["same", "same"]}
+
+
+def test_a_users_box_is_looked_at_again(folder, predictor, tmp_path, tiny_checkpoint):
+    real = quick(tiny_checkpoint)
+    task = Task(Settings(), box=[10, 10, 60, 50])
+    outputs = Outputs.parse(str(tmp_path / "y.jsonl"))
+    archive = Archive(outputs, real, task.settings, ["in"])
+    answered([folder / "a.jpg"], real, archive.journal, task)
+    archive.finish()
+    assert states(outputs.journal, real) == ({"a.jpg": ["same"]}, [])
+
+
+def test_another_checkpoint_is_refused_and_the_right_one_named(records, cropping_checkpoint):
+    with pytest.raises(VerifyError, match="those of checkpoint tiny 0") as caught:
+        list(verify_records(records, quick(cropping_checkpoint)))
+    assert "--checkpoint" in str(caught.value)
+
+
+def test_a_line_that_is_no_record_is_refused(records, predictor):
+    whole = records.read_text("utf-8").splitlines(keepends=True)
+    records.write_text("".join([*whole[:2], "{}\n", *whole[2:]]), "utf-8")
+    with pytest.raises(JournalError, match="line 3 is not a record"):
+        list(verify_records(records, predictor))
+
+
+# --- how far numbers may be off -------------------------------------------------------------------
+
+
+def one(records):
+    return next(r for r in lines(records) if r["answer"] and r["box"])
+
+
+@pytest.mark.parametrize(
+    ("where", "key", "tolerance"),
+    [
+        (("answer",), "probability", TOLERANCE["probability"]),
+        (("uncertainty",), "entropy", OTHERWISE),
+        (("uncertainty",), "unknown_score", OTHERWISE),
+        (("located",), "score", OTHERWISE),
+        (("box",), 0, TOLERANCE["box"]),
+        (("candidates", 0), "probability", TOLERANCE["probability"]),
+    ],
+)
+def test_a_number_may_be_off_by_its_tolerance_and_no_more(records, where, key, tolerance):
+    old, new = one(records), one(records)
+    part = new
+    for step in where:
+        part = part[step]
+    value = part[key]
+    part[key] = value + 0.9 * tolerance
+    assert list(differences(old, new)) == []
+    part[key] = value + 1.1 * tolerance
+    assert len(list(differences(old, new))) == 1
+
+
+def test_what_a_near_tie_turns_is_no_change(records):
+    old, new = one(records), one(records)
+    new["prediction_set"]["types"].reverse()
+    new["candidates"].reverse()
+    dropped = new["candidates"].pop(0)
+    last = dropped["probability"]
+    new["candidates"].append({**dropped, "type": "X", "probability": last})
+    new["reason"] = new["reason"].replace("0", "1")
+    bits = int(new["source"]["perceptual_hash"], 16) ^ (2**HASH_BITS - 1)
+    new["source"]["perceptual_hash"] = f"{bits:064x}"
+    new["run"]["created_utc"] = "2031-01-01T00:00:00+00:00"
+    new["run"]["versions"]["torch"] = "9.9"
+    new["model"]["engine"] = "onnxruntime 9"
+    assert list(differences(old, new)) == []
+    bits ^= 2**HASH_BITS
+    new["source"]["perceptual_hash"] = f"{bits:064x}"
+    assert len(list(differences(old, new))) == 1
+    new["candidates"][-1]["probability"] += 0.3
+    assert len(list(differences(old, new))) == 2
+
+
+def test_true_is_not_one():
+    assert list(differences({"decisive": True}, {"decisive": 1})) == ["decisive true → 1"]
+    assert list(differences({"a": None}, {})) == []
+    assert list(differences({"n": 1}, {"n": 2})) == ["n 1 → 2"]
+
+
+def test_versions_that_differ_are_named(records):
+    record = one(records)
+    assert other_versions(record) == []
+    record["run"]["versions"]["torch"] = "1.0"
+    [line] = other_versions(record)
+    assert line.startswith("torch 1.0, now ")
+
+
+def test_a_name_in_bytes_that_are_no_text_is_verified(tmp_path, folder, predictor):
+    name = f"{folder}/caf\udce9.jpg"
+    shutil.copy(folder / "a.jpg", name)
+    outputs = Outputs.parse(str(tmp_path / "y.jsonl"))
+    archive = Archive(outputs, predictor, Task(Settings()).settings, [name])
+    answered([name], predictor, archive.journal)
+    archive.finish()
+    assert {f.state for f in verify_records(outputs.journal, predictor)} == {"same"}
+    assert json.loads(outputs.manifest.read_text("utf-8"))["inputs"] == [f"{folder}/caf?.jpg"]
