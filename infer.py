@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from airframe.outputs import Outputs, manifest_of
+from airframe.archive_files import ArchiveFiles, manifest_of
 from airframe.terminal import console, print_table, refuse, tell, to_nowhere
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
@@ -88,7 +88,7 @@ def main(
     """
     if output not in (None, "-"):
         try:
-            outputs = Outputs.parse(str(output))
+            outputs = ArchiveFiles.parse(str(output))
         except ValueError as error:
             refuse(str(error))
     # Imported late: a wrong option should be told at once, not after torch has loaded.
@@ -110,6 +110,8 @@ def main(
     if verify is not None:
         if output is not None:
             refuse(f"--output {output}: --verify writes nothing but its findings")
+        if task.settings != Task(Settings(theatre=settings.theatre)).settings:
+            refuse("--verify takes the settings from the records; of those give --theatre alone")
         raise typer.Exit(_verify(verify, inputs, predictor, task))
     found = list(find_files(_listed(inputs or [])))
     if not found:
@@ -147,7 +149,7 @@ def _run(found: list[Found], predictor: Predictor, task: Task, *, to_stdout: boo
 
 
 def _run_archive(
-    found: list[Found], predictor: Predictor, task: Task, outputs: Outputs, inputs: list[str]
+    found: list[Found], predictor: Predictor, task: Task, outputs: ArchiveFiles, inputs: list[str]
 ) -> int:
     """Answer what the journal does not hold yet, make the outputs; returns the exit code."""
     from airframe.archive import Archive
@@ -165,7 +167,8 @@ def _run_archive(
         tell(f"{outputs.journal}: {journal.cut} bytes of an unfinished file cut off", "yellow")
     try:
         lost = _answer(found, predictor, task, journal)
-        groups = archive.finish()
+        with console.status("making the outputs"):
+            groups = archive.finish()
     except KeyboardInterrupt:
         archive.break_off()
         tell(f"interrupted; {outputs.journal} keeps what is answered, the same command goes on")
@@ -183,7 +186,8 @@ def _run_archive(
     more = f" ({journal.recalled} of them before)" if journal.recalled else ""
     more += f"; records in {', '.join(str(path) for path in (*outputs.tables, outputs.journal))}"
     if groups:
-        more += f"; {len(groups)} files are copies, in {len(set(groups.values()))} groups"
+        count = len(set(groups.values()))
+        more += f"; {len(groups)} files show what another shows, {count} group(s)"
     _tell_end(len(found), lost, more)
     return 1 if lost else 0
 

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from airframe.archive_files import ArchiveFiles
 from airframe.contact_sheet import write_contact_sheet
 from airframe.evidence import Counts, utc_now, write_manifest
 from airframe.journal import Journal, read_records
 from airframe.near_duplicates import duplicate_groups
-from airframe.outputs import Outputs
 from airframe.predictor import Predictor, Settings
 from airframe.record import Record
 from airframe.tables import write_csv, write_parquet
@@ -24,7 +24,7 @@ class Archive:
     """
 
     def __init__(
-        self, outputs: Outputs, predictor: Predictor, settings: Settings, inputs: Sequence[str]
+        self, outputs: ArchiveFiles, predictor: Predictor, settings: Settings, inputs: Sequence[str]
     ) -> None:
         self.outputs = outputs
         self._predictor, self._settings, self._inputs = predictor, settings, inputs

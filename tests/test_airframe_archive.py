@@ -20,10 +20,10 @@ from PIL import Image
 
 from airframe import batch
 from airframe.archive import Archive
+from airframe.archive_files import ArchiveFiles
 from airframe.batch import Task
 from airframe.contact_sheet import write_contact_sheet
 from airframe.evidence import manifest_faults
-from airframe.outputs import Outputs
 from airframe.predictor import Predictor, Settings
 from airframe.record import answer_record, columns
 from airframe.sinks import Rows
@@ -59,7 +59,7 @@ def folder(tmp_path, drawn_set):
 
 def run(output, inputs, predictor, task=None):
     task = task or Task(Settings(), 2)
-    archive = Archive(Outputs.parse(str(output)), predictor, task.settings, ["in"])
+    archive = Archive(ArchiveFiles.parse(str(output)), predictor, task.settings, ["in"])
     answered(inputs, predictor, archive.journal, task)
     groups = archive.finish()
     return archive, groups
@@ -79,21 +79,21 @@ def run(output, inputs, predictor, task=None):
     ],
 )
 def test_each_output_has_its_journal_beside_it(given, journal, tables):
-    outputs = Outputs.parse(given)
+    outputs = ArchiveFiles.parse(given)
     assert str(outputs.journal) == journal
     assert [str(table) for table in outputs.tables] == tables
     assert str(outputs.manifest) == journal.replace(".jsonl", ".manifest.json")
 
 
 def test_a_folder_that_is_there_needs_no_slash(tmp_path):
-    assert Outputs.parse(str(tmp_path)).journal == tmp_path / "records.jsonl"
+    assert ArchiveFiles.parse(str(tmp_path)).journal == tmp_path / "records.jsonl"
 
 
 def test_parquet_without_pyarrow_is_refused_at_once(monkeypatch):
-    monkeypatch.setattr("airframe.outputs.has_parquet", lambda: False)
+    monkeypatch.setattr("airframe.archive_files.has_parquet", lambda: False)
     with pytest.raises(ValueError, match="Parquet needs pyarrow"):
-        Outputs.parse("x.parquet")
-    assert [table.suffix for table in Outputs.parse("x/").tables] == [".csv", ".html"]
+        ArchiveFiles.parse("x.parquet")
+    assert [table.suffix for table in ArchiveFiles.parse("x/").tables] == [".csv", ".html"]
 
 
 # --- tables ---------------------------------------------------------------------------------------
@@ -288,7 +288,7 @@ def replace(path, old, new):
 
 
 def test_a_run_broken_off_says_so_and_is_finished_by_the_next(tmp_path, folder, predictor):
-    outputs = Outputs.parse(str(tmp_path / "x.csv"))
+    outputs = ArchiveFiles.parse(str(tmp_path / "x.csv"))
     archive = Archive(outputs, predictor, Task(Settings()).settings, ["in"])
     answered([folder / "a.jpg"], predictor, archive.journal)
     archive.break_off()
@@ -301,7 +301,9 @@ def test_a_run_broken_off_says_so_and_is_finished_by_the_next(tmp_path, folder, 
 
 def test_a_killed_run_leaves_no_manifest_of_an_older_state(tmp_path, folder, predictor):
     run(tmp_path / "x.csv", [folder / "a.jpg"], predictor)
-    Archive(Outputs.parse(str(tmp_path / "x.csv")), predictor, Task(Settings()).settings, ["in"])
+    Archive(
+        ArchiveFiles.parse(str(tmp_path / "x.csv")), predictor, Task(Settings()).settings, ["in"]
+    )
     assert not (tmp_path / "x.manifest.json").exists()
 
 
@@ -415,6 +417,7 @@ def test_what_is_measured_or_not_fits_the_schema(tmp_path, folder, predictor):
 # --- hostile folders ------------------------------------------------------------------------------
 
 
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="no /proc")
 def test_a_hostile_folder_costs_its_bad_files_alone(tmp_path, drawn_set, predictor, monkeypatch):
     place = tmp_path / "حمص 东 ☃"
     (place / "deep" / "er").mkdir(parents=True)
@@ -519,6 +522,7 @@ def test_what_no_system_call_takes_is_refused_as_missing(predictor, tmp_path):
 # --- memory ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="no /proc")
 def test_memory_stays_flat_over_a_hundred_thousand_stills(tmp_path, predictor, monkeypatch):
     """Simulated: no file is opened, the network is a constant, one in fifty fails. What may grow is
     the journal's index, with the names in it: under 800 bytes a file, where a record has 2,000."""
@@ -543,7 +547,7 @@ def test_memory_stays_flat_over_a_hundred_thousand_stills(tmp_path, predictor, m
     monkeypatch.setattr(batch, "answer_record", recorded)
     monkeypatch.setattr(predictor, "predict", lambda stills, *_: [[answer] for _ in stills])
     found = ((f"dir/{number:08}.jpg", None) for number in range(100_000))
-    archive = Archive(Outputs.parse(str(tmp_path / "x.jsonl")), predictor, settings, ["dir"])
+    archive = Archive(ArchiveFiles.parse(str(tmp_path / "x.jsonl")), predictor, settings, ["dir"])
     journal, marks = archive.journal, {}
     task = Task(settings, 64)
     records = batch.answer_all(found, predictor, task, lambda _: journal.end_file(), known=journal)

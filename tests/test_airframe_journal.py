@@ -331,6 +331,7 @@ while line := sys.stdin.readline():
 """
 
 
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="no fork, or no /proc")
 def test_killed_at_any_moment_it_goes_on(tmp_path, folder, tiny_checkpoint, predictor):
     """SIGKILL, fifty times, at random points."""
     for number in range(5 * KILLS):  # more to be killed in

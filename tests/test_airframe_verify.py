@@ -9,9 +9,9 @@ from clips import write
 from pictures import noise
 
 from airframe.archive import Archive
+from airframe.archive_files import ArchiveFiles
 from airframe.batch import Task
 from airframe.journal import JournalError
-from airframe.outputs import Outputs
 from airframe.predictor import Settings
 from airframe.record import json_line
 from airframe.verify import (
@@ -47,7 +47,7 @@ def folder(tmp_path, drawn_set):
 def records(tmp_path, folder, predictor):
     """A file of records: stills of two aircraft, a clip taken twice a second, files that failed."""
     task = Task(Settings(confidence=0.3), 2, Sampling.parse("0.5"))
-    outputs = Outputs.parse(str(tmp_path / "x.jsonl"))
+    outputs = ArchiveFiles.parse(str(tmp_path / "x.jsonl"))
     archive = Archive(outputs, predictor, task.settings, ["in"])
     answered([folder, folder / "gone.jpg"], predictor, archive.journal, task)
     archive.finish()
@@ -194,7 +194,7 @@ def test_moved_sources_are_found_by_their_content(records, folder, predictor, tm
 def test_two_copies_are_both_held_against_the_one_that_is_left(
     records, folder, predictor, tmp_path
 ):
-    outputs = Outputs.parse(str(tmp_path / "y.jsonl"))
+    outputs = ArchiveFiles.parse(str(tmp_path / "y.jsonl"))
     shutil.copy(folder / "a.jpg", folder / "b.jpg")
     archive = Archive(outputs, predictor, Task(Settings()).settings, ["in"])
     answered([folder / "a.jpg", folder / "b.jpg"], predictor, archive.journal)
@@ -206,7 +206,7 @@ def test_two_copies_are_both_held_against_the_one_that_is_left(
 def test_a_users_box_is_looked_at_again(folder, predictor, tmp_path, tiny_checkpoint):
     real = quick(tiny_checkpoint)
     task = Task(Settings(), box=[10, 10, 60, 50])
-    outputs = Outputs.parse(str(tmp_path / "y.jsonl"))
+    outputs = ArchiveFiles.parse(str(tmp_path / "y.jsonl"))
     archive = Archive(outputs, real, task.settings, ["in"])
     answered([folder / "a.jpg"], real, archive.journal, task)
     archive.finish()
@@ -294,7 +294,7 @@ def test_versions_that_differ_are_named(records):
 def test_a_name_in_bytes_that_are_no_text_is_verified(tmp_path, folder, predictor):
     name = f"{folder}/caf\udce9.jpg"
     shutil.copy(folder / "a.jpg", name)
-    outputs = Outputs.parse(str(tmp_path / "y.jsonl"))
+    outputs = ArchiveFiles.parse(str(tmp_path / "y.jsonl"))
     archive = Archive(outputs, predictor, Task(Settings()).settings, [name])
     answered([name], predictor, archive.journal)
     archive.finish()

@@ -410,7 +410,7 @@ def test_copies_are_counted(picture, tiny_checkpoint, tmp_path):
         (tmp_path / name).write_bytes(picture.read_bytes())
     asked = f"{tmp_path}/*.jpg", "--checkpoint", tiny_checkpoint
     result = run(*asked, "--output", tmp_path / "x.csv")
-    assert "3 files are copies, in 1 groups" in result.stderr
+    assert "3 files show what another shows, 1 group(s)" in result.stderr
 
 
 # --- --verify -------------------------------------------------------------------------------------
@@ -466,6 +466,7 @@ def test_verify_finds_moved_files_among_the_inputs(picture, tiny_checkpoint, tmp
     [
         ("gone.jsonl", [], "gone.jsonl"),
         ("x.jsonl", ["--output", "y.jsonl"], "--verify writes nothing but its findings"),
+        ("x.jsonl", ["--confidence", "0.5"], "--verify takes the settings from the records"),
         ("text.jsonl", [], "text.jsonl: line 1 is not a record"),
         ("empty.jsonl", [], "empty.jsonl: holds no record"),
     ],

@@ -11,14 +11,14 @@ SUFFIXES = (".jsonl", ".csv", ".parquet", ".html")
 
 
 @dataclass(frozen=True)
-class Outputs:
+class ArchiveFiles:
     """The journal, what is made from it at the end, and the manifest beside it."""
 
     journal: Path
     tables: tuple[Path, ...]
 
     @classmethod
-    def parse(cls, text: str) -> Outputs:
+    def parse(cls, text: str) -> ArchiveFiles:
         """From `x.jsonl`; from `x.csv`, `x.parquet` or `x.html`, whose journal is `x.jsonl`; or
         from a folder (one that is there, or a name that ends with a slash), which gets them all.
 
