@@ -142,7 +142,10 @@ def thumbnail(record: Record) -> bytes | None:
     if box is not None:
         scale = part.width / (box[2] - box[0])
         x0, y0, x1, y1 = ((v - o) * scale for v, o in zip(record["box"], box[:2] * 2, strict=True))
-        ImageDraw.Draw(part).rectangle((x0, y0, x1, y1), outline="white")
+        draw = ImageDraw.Draw(part)
+        # Dark around light: it shows on sky and on ground.
+        draw.rectangle((x0 - 1, y0 - 1, x1 + 1, y1 + 1), outline="black")
+        draw.rectangle((x0, y0, x1, y1), outline="white")
     buffer = io.BytesIO()
     part.save(buffer, "JPEG", quality=60)
     return buffer.getvalue()
@@ -203,6 +206,8 @@ def _card(record: Record, thumb: bytes | None, group: int | None, copies: Sequen
         types, coverage = record["prediction_set"]["types"], record["prediction_set"]["coverage"]
         lines.append(f"<p>{coverage:.0%} set: {_said(', '.join(types)) or 'empty'}</p>")
     lines.append(f"<p>{_said(record['reason'])}</p>")
+    if record["operators"]:
+        lines.append(f"<p>{_said(record['operators']['says'])}</p>")
     lines.append(f"<p><small>{_said(place_text(record))}</small></p>")
     lines.append(f"<p><small>SHA-256 {_said(record['source']['sha256'])}</small></p>")
     if group is not None:
