@@ -29,6 +29,7 @@ $(READY): pyproject.toml constraints.txt
 
 demo: $(READY)
 	@echo "Identifying the drawn pictures and the clip of examples/ with the shipped checkpoint: about 15 seconds."
+	@rm -f out/demo.jsonl out/demo.manifest.json
 	@$(BIN)/python infer.py examples --output out/demo.jsonl
 
 test: $(READY)
