@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from datetime import date
 
 import pytest
 from archives import answered, lines, quick, twice_seen
@@ -24,6 +25,7 @@ from airframe.verify import (
     verify_records,
 )
 from data.sampling import Sampling
+from data.theatre import THEATRES, TheatreError, load_theatre
 
 
 @pytest.fixture(scope="module")
@@ -211,6 +213,39 @@ def test_a_users_box_is_looked_at_again(folder, predictor, tmp_path, tiny_checkp
     answered([folder / "a.jpg"], real, archive.journal, task)
     archive.finish()
     assert states(outputs.journal, real) == ({"a.jpg": ["same"]}, [])
+
+
+def test_the_theatre_and_the_day_are_asked_again(folder, predictor, tmp_path):
+    text = (THEATRES / "syria-2015.yaml").read_text("utf-8")
+    (tmp_path / "own.yaml").write_text(f"{text}\n# read again\n", "utf-8")
+    own = load_theatre(str(tmp_path / "own.yaml"))
+    for name, theatre in (("shipped", load_theatre("syria-2015")), ("own", own)):
+        task = Task(Settings(confidence=0.2, theatre=theatre, day=date(2015, 10, 3)))
+        files = ArchiveFiles.parse(str(tmp_path / f"{name}.jsonl"))
+        archive = Archive(files, predictor, task.settings, ["in"])
+        answered([folder / "a.jpg"], predictor, archive.journal, task)
+        archive.finish()
+        assert lines(files.journal)[0]["operators"]["date"] == "2015-10-03"
+    assert states(tmp_path / "shipped.jsonl", predictor) == ({"a.jpg": ["same", "same"]}, [])
+    assert states(files.journal, predictor, theatre=own) == ({"a.jpg": ["same", "same"]}, [])
+    with pytest.raises(TheatreError, match="give it with --theatre"):
+        states(files.journal, predictor)
+
+
+def test_a_box_drawn_on_the_page_is_held_against_its_own_settings(
+    folder, tmp_path, tiny_checkpoint
+):
+    """As the page saves it: the file's answer, and behind it one in a visitor's box."""
+    real, kept = quick(tiny_checkpoint), []
+    for name, box in (("whole", None), ("boxed", [10, 10, 60, 50])):
+        task = Task(Settings(), box=box)
+        files = ArchiveFiles.parse(str(tmp_path / f"{name}.jsonl"))
+        archive = Archive(files, real, task.settings, ["in"])
+        answered([folder / "a.jpg"], real, archive.journal, task)
+        archive.finish()
+        kept += lines(files.journal)
+    (tmp_path / "page.jsonl").write_text("".join(map(json_line, kept)), "utf-8")
+    assert states(tmp_path / "page.jsonl", real) == ({"a.jpg": ["same", "same"]}, [])
 
 
 def test_another_checkpoint_is_refused_and_the_right_one_named(records, cropping_checkpoint):
