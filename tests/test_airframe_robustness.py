@@ -278,16 +278,18 @@ def test_a_promise_is_broken_only_beyond_chance():
     def share(value, low, high):
         return {"value": value, "low": low, "high": high}
 
-    def ece(value):
-        return {"value": value, "if_calibrated": 0.1, "if_calibrated_upper95": 0.15}
+    def ece(value, name="haze"):
+        chance = {"if_calibrated": 0.1, "if_calibrated_upper95": 0.15}
+        return {"degradation": name, "type_ece": {"value": value, **chance}}
 
     assert broken(said, {"coverage": share(0.8, 0.7, 0.89)}, "coverage")
     assert not broken(said, {"coverage": share(0.8, 0.7, 0.91)}, "coverage")
     assert not broken(said, {"coverage": share(0.8, None, None)}, "coverage")
     assert broken(said, {"answers_right": share(0.6, 0.5, 0.69)}, "answers_right")
     assert not broken(said, {"answers_right": share(0.6, 0.5, 0.71)}, "answers_right")
-    assert broken(said, {"type_ece": ece(0.16)}, "type_ece")
-    assert not broken(said, {"type_ece": ece(0.14)}, "type_ece")
+    assert broken(said, ece(0.16), "type_ece")
+    assert not broken(said, ece(0.16, ALL), "type_ece")
+    assert not broken(said, ece(0.14), "type_ece")
     assert not broken(said, {"answer_rate": share(0.1, 0.0, 0.2)}, "answer_rate")
     assert not broken(said, {}, "coverage")
 
