@@ -48,12 +48,15 @@ def cell_of(
 
 def broken(report: dict[str, Any], cell: dict[str, Any], figure: str) -> bool:
     """Whether a promise is broken beyond chance: coverage or right answers whose whole interval
-    lies below what was asked, or an ECE above that of 95 in 100 perfectly calibrated models."""
+    lies below what was asked, or an ECE above that of 95 in 100 perfectly calibrated models. Not
+    the ECE of several degradations together: they show the same pictures, and chance is reckoned
+    for as many different ones."""
     value = cell.get(figure)
     if value is None:
         return False
     if figure == "type_ece":
-        return bool(value["value"] > value["if_calibrated_upper95"])
+        alone = cell["degradation"] != ALL
+        return alone and bool(value["value"] > value["if_calibrated_upper95"])
     asked = {"coverage": report["coverage_asked"], "answers_right": report["confidence_asked"]}
     return figure in asked and value["high"] is not None and value["high"] < asked[figure]
 

@@ -19,7 +19,7 @@ from airframe.foreign import KnownScores, unknown_scores
 from airframe.quality import MEASURES, as_row
 from data.taxonomy import Taxonomy
 
-SHIPPED, ADDED, BY_QUALITY = "as shipped", "degraded added", "temperature by quality"
+SHIPPED, BY_QUALITY, APART = "as shipped", "temperature by quality", "poor views apart"
 _KEPT = ("absence", "faint", "frame_correlation", "quality", "doubts")
 _POOREST = 5.0  # spreads beyond the median from which on a poorer view stretches no more
 _STEEPEST = 1.0  # a measure at its worse tenth multiplies the temperature by e at most
@@ -87,16 +87,26 @@ class QualityTemperature:
 
 @dataclass(frozen=True)
 class Mend:
-    """A calibration, and what divides the logits before it; `stretch` None divides nothing."""
+    """A calibration, what divides the logits before it, and another for views that are outside.
+
+    `stretch` None divides nothing; without `poor` all views are calibrated alike.
+    """
 
     calibration: Calibration
     stretch: QualityTemperature | None = None
+    poor: Calibration | None = None
 
     def stretched(self, logits: Reals, poorness: Reals) -> Floats:
-        """The logits (N, C) that `calibration` takes. Unknown scores are those of the logits as
+        """The logits (N, C) that a calibration takes. Unknown scores are those of the logits as
         they were: a poor view is not therefore foreign."""
         values = np.asarray(logits, np.float64)
         return values if self.stretch is None else values / self.stretch.divisor(poorness)[:, None]
+
+    def parts(self, outside: Bools) -> list[tuple[Calibration, Bools]]:
+        """Which calibration takes which rows, by which of them (N,) are outside in quality."""
+        if self.poor is None:
+            return [(self.calibration, np.ones_like(outside))]
+        return [(self.calibration, ~outside), (self.poor, outside)]
 
 
 def fit_mends(
@@ -105,30 +115,38 @@ def fit_mends(
     kinds: NDArray[np.str_],
     degraded: Bools,
     poorness: Reals,
+    outside: Bools,
     shipped: Calibration,
     taxonomy: Taxonomy,
     classes: tuple[str, ...],
 ) -> dict[str, Mend]:
-    """Both mends, and the calibration as it shipped, by name.
+    """The calibration as it shipped and the mends of it, by name.
 
-    Fitted on N labelled calibration pictures as they are and degraded (`degraded` (N,)), which
-    count as a kind of their own beside theirs: so every promise holds on each kind by itself and on
-    each kind under this mix of degradations, though not on each degradation. A picture may come
-    several times, which counts for less than so many pictures.
+    Fitted on N labelled calibration pictures as they are and degraded at random (`degraded` (N,));
+    `outside` (N,) says which views the quality gate flags.
+
+    BY_QUALITY: a temperature by quality; degraded pictures count as a kind of their own beside
+    theirs, so that every promise holds on each kind and on each kind degraded. One bound for all
+    then has to suit the worst. APART: views inside keep what shipped, views outside get a
+    calibration of their own. A set holds the truth as often as promised in each of the two by
+    itself, for which a view falls in is seen before its type is (Mondrian conformal prediction,
+    Vovk et al. 2005): sets widen with poor quality and with nothing else. It is left out where no
+    view outside has a type-level label; of a few the whole set and no answer is what they promise.
+
+    Both hold under this mix of degradations, not under each. A picture may come several times,
+    which counts for less than so many pictures.
     """
     strata = np.array(
         [f"{k}, degraded" if bad else str(k) for k, bad in zip(kinds, degraded, strict=True)]
     )
     _, index, counts = np.unique(strata, return_inverse=True, return_counts=True)
     stretch = QualityTemperature.fit(logits, allowed, poorness, 1 / counts[index])
-    known = KnownScores.from_arrays(unknown_scores(logits), strata)
 
-    def mend(stretch: QualityTemperature | None) -> Mend:
-        plain = Mend(shipped, stretch)
-        fitted = Calibration.fit(
-            plain.stretched(logits, poorness),
-            allowed,
-            strata.tolist(),
+    def fitted(mend: Mend, rows: Bools, strata: NDArray[np.str_]) -> Calibration:
+        found = Calibration.fit(
+            mend.stretched(logits[rows], poorness[rows]),
+            allowed[rows],
+            strata[rows].tolist(),
             taxonomy,
             classes,
             coverage=shipped.coverage,
@@ -136,10 +154,15 @@ def fit_mends(
             false_unknown=shipped.false_unknown,
             thin=shipped.thin,
         )
-        kept = {name: getattr(shipped, name) for name in _KEPT}
-        return Mend(replace(fitted, known=known, **kept), stretch)
+        known = KnownScores.from_arrays(unknown_scores(logits[rows]), strata[rows])
+        return replace(found, known=known, **{name: getattr(shipped, name) for name in _KEPT})
 
-    return {SHIPPED: Mend(shipped), ADDED: mend(None), BY_QUALITY: mend(stretch)}
+    plain, stretched = Mend(shipped), Mend(shipped, stretch)
+    every = np.ones(len(strata), np.bool_)
+    mends = {SHIPPED: plain, BY_QUALITY: Mend(fitted(stretched, every, strata), stretch)}
+    if (outside & (allowed.sum(axis=1) == 1)).any():
+        mends[APART] = Mend(shipped, poor=fitted(plain, outside, np.asarray(kinds)))
+    return mends
 
 
 def _clipped(poorness: Reals) -> Floats:

@@ -65,6 +65,7 @@ def assess_degraded(
             fitted.kinds,
             ~plain,
             gate.poorness(fitted.measures),
+            flagged(fitted, gate),
             shipped,
             taxonomy,
             classes,
@@ -125,21 +126,46 @@ def answered(
     coverage: float | None = None,
 ) -> Evaluated:
     """What the mended checkpoint answers to each look."""
-    taxonomy, classes = predictor.checkpoint.taxonomy, predictor.classes
     logits: Reals = looked.logits
     if gate is not None:
         logits = mend.stretched(looked.logits, gate.poorness(looked.measures))
-    return Evaluated.answer(
-        looked.samples,
-        logits,
-        allowed_matrix(looked.samples, taxonomy, classes),
-        mend.calibration,
-        taxonomy,
-        classes,
-        coverage,
-        faint=looked.faint,
-        scores=unknown_scores(looked.logits),
+    taxonomy, classes = predictor.checkpoint.taxonomy, predictor.classes
+    allowed = allowed_matrix(looked.samples, taxonomy, classes)
+    scores = unknown_scores(looked.logits)
+    found: list[Evaluated] = []
+    rows: list[int] = []
+    for calibration, mine in _parts(looked, mend, gate):
+        here = np.flatnonzero(mine).tolist()
+        rows += here
+        found.append(
+            Evaluated.answer(
+                [looked.samples[i] for i in here],
+                logits[mine],
+                allowed[mine],
+                calibration,
+                taxonomy,
+                classes,
+                coverage,
+                faint=looked.faint[mine],
+                scores=scores[mine],
+            )
+        )
+    order = np.argsort(rows)
+    verdicts = [verdict for part in found for verdict in part.verdicts]
+    return replace(
+        found[0],
+        samples=looked.samples,
+        probs=np.concatenate([part.probs for part in found])[order],
+        sets=np.concatenate([part.sets for part in found])[order],
+        allowed=allowed,
+        verdicts=tuple(verdicts[i] for i in order.tolist()),
     )
+
+
+def _parts(looked: Looked, mend: Mend, gate: QualityGate | None) -> list[tuple[Calibration, Bools]]:
+    """Which calibration takes which looks; none that takes no look."""
+    outside = np.zeros(len(looked.samples), np.bool_) if gate is None else flagged(looked, gate)
+    return [(calibration, mine) for calibration, mine in mend.parts(outside) if mine.any()]
 
 
 def cells_of(
@@ -150,9 +176,9 @@ def cells_of(
     degradations together."""
     columns = _columns(evaluated)
     columns["missed_rate"] = (~np.isnan(looked.faint)).astype(np.float64)
-    columns["unknown_rate"] = _foreign(looked, mend.calibration)
+    columns["unknown_rate"] = _foreign(looked, _parts(looked, mend, gate))
     if gate is not None:
-        columns["flag_rate"] = _flagged(looked, gate)
+        columns["flag_rate"] = flagged(looked, gate).astype(np.float64)
     conditions = [(GRID[0], looked.names == CLEAN)]
     conditions += [((n, s), (looked.names == n) & (looked.severities == s)) for n, s in GRID[1:]]
     conditions += [((ALL, s), looked.severities == s) for s in SEVERITIES]
@@ -208,13 +234,16 @@ def _figures(evaluated: Evaluated, columns: dict[str, Floats], mine: Bools) -> d
     return figures
 
 
-def _foreign(looked: Looked, calibration: Calibration) -> Floats:
+def _foreign(looked: Looked, parts: list[tuple[Calibration, Bools]]) -> Floats:
     """1 for looks (N,) that are called unknown for looking unlike any known aircraft."""
-    values = [calibration.known.p_value(s) for s in unknown_scores(looked.logits).tolist()]
-    return np.array([p is not None and p < calibration.false_unknown for p in values], np.float64)
+    scores, foreign = unknown_scores(looked.logits), np.zeros(len(looked.samples))
+    for calibration, mine in parts:
+        values = [calibration.known.p_value(score) for score in scores[mine].tolist()]
+        foreign[mine] = [p is not None and p < calibration.false_unknown for p in values]
+    return foreign
 
 
-def _flagged(looked: Looked, gate: QualityGate) -> Floats:
-    """1 for looks (N,) that are outside in quality."""
+def flagged(looked: Looked, gate: QualityGate) -> Bools:
+    """Which looks (N,) are outside in quality."""
     rows = [dict(zip(MEASURES, row, strict=True)) for row in looked.measures.tolist()]
-    return np.array([bool(gate.outside(row)) for row in rows], np.float64)
+    return np.array([bool(gate.outside(row)) for row in rows], np.bool_)

@@ -11,7 +11,7 @@ from scipy.optimize import approx_fprime
 from airframe import metrics
 from airframe.calibration import fit_temperature, log_softmax, one_hot, softmax
 from airframe.decision import Calibration
-from airframe.mending import ADDED, BY_QUALITY, SHIPPED, Mend, QualityTemperature, fit_mends
+from airframe.mending import APART, BY_QUALITY, SHIPPED, Mend, QualityTemperature, fit_mends
 from airframe.quality import MEASURES
 from data.taxonomy import Taxonomy
 
@@ -137,48 +137,79 @@ def mended():
         confidence=0.7,
         thin=("Su-30",),
     )
-    given = logits, allowed, kinds, degraded, poorness, shipped, TAXONOMY, CLASSES
-    return fit_mends(*given), shipped
+    outside = poorness[:, 1] > 1.5
+    given = logits, allowed, kinds, degraded, poorness, outside, shipped, TAXONOMY, CLASSES
+    return fit_mends(*given), given
 
 
-def test_mends_keep_what_they_do_not_mend_and_know_the_degraded_as_kinds(mended):
-    mends, shipped = mended
-    assert list(mends) == [SHIPPED, ADDED, BY_QUALITY]
+def test_mends_keep_what_they_do_not_mend(mended):
+    mends, given = mended
+    shipped = given[6]
+    assert list(mends) == [SHIPPED, BY_QUALITY, APART]
     assert mends[SHIPPED] == Mend(shipped)
-    for name in (ADDED, BY_QUALITY):
-        calibration = mends[name].calibration
-        assert set(calibration.counts) == {"field", "field, degraded", "photo", "photo, degraded"}
+    for calibration in (mends[BY_QUALITY].calibration, mends[APART].poor):
         for kept in (
-            "coverage",
-            "confidence",
-            "false_unknown",
-            "absence",
-            "faint",
-            "thin",
-            "quality",
-            "doubts",
+            *("coverage", "confidence", "false_unknown", "absence", "faint"),
+            *("frame_correlation", "thin", "quality", "doubts"),
         ):
             assert getattr(calibration, kept) == getattr(shipped, kept)
         assert set(calibration.known.by_stratum) == set(calibration.counts)
 
 
+def test_degraded_pictures_are_kinds_of_their_own_or_the_poor_stand_apart(mended):
+    mends, given = mended
+    kinds, outside = given[2], given[5]
+    counts = mends[BY_QUALITY].calibration.counts
+    assert set(counts) == {"field", "field, degraded", "photo", "photo, degraded"}
+    assert sum(counts.values()) == 900
+    assert mends[APART].calibration == given[6]
+    expected = {kind: int((outside & (kinds == kind)).sum()) for kind in ("field", "photo")}
+    assert mends[APART].poor.counts == expected
+    inside, apart = mends[APART].parts(outside)
+    assert inside[0] is mends[APART].calibration
+    assert apart[0] is mends[APART].poor
+    assert (inside[1] == ~outside).all()
+    assert (apart[1] == outside).all()
+    [(only, rows)] = mends[SHIPPED].parts(outside)
+    assert only == given[6]
+    assert rows.all()
+
+
+def test_without_a_poor_view_there_is_nothing_to_set_apart(mended):
+    _, given = mended
+    none = np.zeros(900, np.bool_)
+    assert APART not in fit_mends(*given[:5], none, *given[6:])
+
+
+def test_of_a_few_poor_views_the_whole_set_and_no_answer_is_promised(mended):
+    _, given = mended
+    few = np.arange(900) < 4
+    poor = fit_mends(*given[:5], few, *given[6:])[APART].poor
+    assert poor.sets(poor.probs(given[0][:4])).all()
+    assert poor.rollup.threshold(0.9) == np.inf
+
+
 def test_the_mends_repair_new_pictures(mended):
-    """By quality the ECE comes back to that of the clean; sets cover again under either."""
+    """ECE and coverage come back under either; apart, the good views' sets stay small."""
     mends, _ = mended
-    logits, labels, poorness = pictures(np.random.default_rng(6), 3000)
-    bad = poorness[:, 1] > 0
+    logits, labels, poorness = pictures(np.random.default_rng(6), 4000)
+    bad, outside = poorness[:, 1] > 0, poorness[:, 1] > 1.5
     ece, nll, coverage, size = {}, {}, {}, {}
     for name, mend in mends.items():
-        probs = mend.calibration.probs(mend.stretched(logits, poorness))
+        stretched = mend.stretched(logits, poorness)
+        probs, sets = np.zeros_like(logits), np.zeros(logits.shape, np.bool_)
+        for calibration, mine in mend.parts(outside):
+            probs[mine] = calibration.probs(stretched[mine])
+            sets[mine] = calibration.sets(probs[mine])
         right = probs.argmax(axis=1) == labels
         ece[name] = metrics.ece(probs[bad].max(axis=1), right[bad], 10)
         nll[name] = metrics.nll(probs[bad], labels[bad])
-        sets = mend.calibration.sets(probs)
-        coverage[name] = metrics.set_coverage(sets[bad], labels[bad])
-        size[name] = metrics.mean_set_size(sets)
+        coverage[name] = metrics.set_coverage(sets[outside], labels[outside])
+        size[name] = metrics.mean_set_size(sets[~bad])
     assert ece[SHIPPED] > 0.1
     assert coverage[SHIPPED] < 0.87
     assert ece[BY_QUALITY] < 0.04
-    assert nll[BY_QUALITY] < nll[ADDED] < nll[SHIPPED]
-    assert min(coverage[ADDED], coverage[BY_QUALITY]) > 0.88
-    assert size[BY_QUALITY] < size[ADDED]
+    assert ece[APART] < ece[SHIPPED]
+    assert nll[BY_QUALITY] < nll[APART] < nll[SHIPPED]
+    assert min(coverage[APART], coverage[BY_QUALITY]) > 0.88
+    assert size[APART] == size[SHIPPED]

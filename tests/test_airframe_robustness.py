@@ -14,14 +14,19 @@ from airframe import degraded as looking
 from airframe.assess import AssessError, Task, samples_of
 from airframe.degraded import CLEAN, DRAWS, GRID, kept_looks, look_at, mixed, whole_grid
 from airframe.degraded_report import broken, calibrations_of, cell_of, degraded_tables
+from airframe.looking import sightings
+from airframe.mending import APART, BY_QUALITY, SHIPPED
 from airframe.plots import as_svg, plot_degraded
 from airframe.predictor import Predictor
+from airframe.quality import QualityGate, as_row
 from airframe.robustness import ALL, assess_degraded
 from data.images import open_still
 from data.manifest import read_manifest
 from data.quality import measures
 from data.severity import DEGRADATIONS, SEVERITIES
 from data.taxonomy import Taxonomy
+from models.checkpoint import LOCALIZER, load_checkpoint, save_checkpoint
+from models.localizer import load_localizer, save_localizer
 
 
 @pytest.fixture(scope="module")
@@ -43,13 +48,30 @@ def manifest(drawn_set, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def task(manifest, drawn_set, cropping_checkpoint):
-    return Task(cropping_checkpoint, manifest, drawn_set.parent, split="test")
+def gated(cropping_checkpoint, drawn_set, tmp_path_factory):
+    """The tiny checkpoint with a quality gate: of the drawn pictures, each counted five times."""
+    checkpoint, ensemble = load_checkpoint(cropping_checkpoint)
+    localizer = load_localizer(cropping_checkpoint / LOCALIZER)
+    drawn = read_manifest(drawn_set, Taxonomy.load())
+    rgbs = [open_still(sample.path).rgb for sample in drawn]
+    boxes = [sightings(rgb, localizer)[0].box for rgb in rgbs]
+    views = [as_row(measures(rgb, box)) for rgb, box in zip(rgbs, boxes, strict=True)] * 5
+    gate = QualityGate.from_arrays(np.stack(views), np.array(["drawn"] * len(views)))
+    folder = tmp_path_factory.mktemp("gated") / "checkpoint"
+    calibration = {**checkpoint.calibration, "quality": gate.to_dict()}
+    save_checkpoint(folder, list(ensemble.networks), replace(checkpoint, calibration=calibration))
+    save_localizer(folder / LOCALIZER, localizer.card, localizer.detector)
+    return folder
 
 
 @pytest.fixture(scope="module")
-def predictor(cropping_checkpoint):
-    return Predictor(cropping_checkpoint, "cpu")
+def task(manifest, drawn_set, gated):
+    return Task(gated, manifest, drawn_set.parent, split="test")
+
+
+@pytest.fixture(scope="module")
+def predictor(gated):
+    return Predictor(gated, "cpu")
 
 
 @pytest.fixture(scope="module")
@@ -165,7 +187,7 @@ def test_looks_are_read_back_unless_something_changed(samples, predictor, tmp_pa
 
 def test_every_cell_has_its_figures_for_each_kind_before_and_after(report):
     assert json.loads(json.dumps(report, allow_nan=False)) == report
-    assert calibrations_of(report) == ["as shipped", "degraded added", "temperature by quality"]
+    assert calibrations_of(report) == [SHIPPED, BY_QUALITY, APART]
     conditions = [*GRID, *((ALL, severity) for severity in SEVERITIES)]
     for calibration in calibrations_of(report):
         for name, severity in conditions:
@@ -178,7 +200,24 @@ def test_every_cell_has_its_figures_for_each_kind_before_and_after(report):
                 for figure in ("missed_rate", "unknown_rate", "flag_rate"):
                     assert 0 <= cell[figure]["value"] <= 1
     assert report["fitted_on"] == {"split": "calibration", "n": 16 * (1 + DRAWS)}
-    assert set(report["stretches"]) == {"temperature by quality"}
+    assert set(report["stretches"]) == {BY_QUALITY}
+
+
+def test_apart_only_views_that_are_flagged_are_answered_otherwise(report):
+    """Where a cell has no flag its figures are those that shipped, where all are it has others."""
+    flags = [cell["flag_rate"]["value"] for cell in report["cells"]]
+    assert 0 in flags
+    assert 1 in flags
+    moved = 0
+    for cell in report["cells"]:
+        if cell["calibration"] != APART:
+            continue
+        at = SHIPPED, cell["kind"], cell["degradation"], cell["severity"]
+        before = cell_of(report, *at)
+        same = all(cell[f] == before[f] for f in ("nll", "coverage", "set_size", "answer_rate"))
+        assert same or cell["flag_rate"]["value"] > 0
+        moved += not same
+    assert moved
 
 
 def test_what_all_severities_say_together_is_the_mean_of_the_cells(report):
@@ -215,7 +254,7 @@ def test_without_a_calibration_split_there_is_no_mend_and_no_gate(
     monkeypatch.setattr("airframe.robustness.whole_grid", lambda _: GRID[:2])
     bare = Task(cropping_checkpoint, drawn_set)
     said = assess_degraded(bare, coverage=None, cache=None, device="cpu", progress=plain)
-    assert calibrations_of(said) == ["as shipped"]
+    assert calibrations_of(said) == [SHIPPED]
     assert said["fitted_on"] is None
     assert "flag_rate" not in said["cells"][0]
 
@@ -239,16 +278,18 @@ def test_a_promise_is_broken_only_beyond_chance():
     def share(value, low, high):
         return {"value": value, "low": low, "high": high}
 
-    def ece(value):
-        return {"value": value, "if_calibrated": 0.1, "if_calibrated_upper95": 0.15}
+    def ece(value, name="haze"):
+        chance = {"if_calibrated": 0.1, "if_calibrated_upper95": 0.15}
+        return {"degradation": name, "type_ece": {"value": value, **chance}}
 
     assert broken(said, {"coverage": share(0.8, 0.7, 0.89)}, "coverage")
     assert not broken(said, {"coverage": share(0.8, 0.7, 0.91)}, "coverage")
     assert not broken(said, {"coverage": share(0.8, None, None)}, "coverage")
     assert broken(said, {"answers_right": share(0.6, 0.5, 0.69)}, "answers_right")
     assert not broken(said, {"answers_right": share(0.6, 0.5, 0.71)}, "answers_right")
-    assert broken(said, {"type_ece": ece(0.16)}, "type_ece")
-    assert not broken(said, {"type_ece": ece(0.14)}, "type_ece")
+    assert broken(said, ece(0.16), "type_ece")
+    assert not broken(said, ece(0.16, ALL), "type_ece")
+    assert not broken(said, ece(0.14), "type_ece")
     assert not broken(said, {"answer_rate": share(0.1, 0.0, 0.2)}, "answer_rate")
     assert not broken(said, {}, "coverage")
 
