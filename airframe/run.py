@@ -33,7 +33,7 @@ from data.images import open_still
 from data.manifest import Box, Sample
 from data.quality import measures
 from data.splits import write_splits
-from data.transforms import pixels
+from data.views import pixels
 from models.checkpoint import LOCALIZER, Checkpoint, load_checkpoint, save_checkpoint
 from models.classifier import Classifier
 from models.ensemble import Ensemble, Look, together

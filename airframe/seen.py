@@ -16,7 +16,7 @@ from airframe.looking import Sighting
 from airframe.predictor import Outputs, Predictor
 from data.images import Still, StillError, open_still
 from data.manifest import Box, Sample
-from data.transforms import RGB, pixels
+from data.views import RGB, pixels
 
 Batches = list[Sequence[Sample]]
 Progress = Callable[[Batches], Iterable[Sequence[Sample]]]

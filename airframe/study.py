@@ -24,7 +24,7 @@ from data.degrade import overlay_text
 from data.images import Still
 from data.manifest import Sample
 from data.synthetic.sky import draw_sky
-from data.transforms import RGB
+from data.views import RGB
 
 PER_TYPE = 12  # training pictures of each type that the scores on features are fitted to
 GENERATED = 50  # pictures of each kind that no camera took

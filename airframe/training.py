@@ -22,7 +22,7 @@ from airframe.probe import start_head
 from airframe.processes import ALONE, Process, alone_again, hardware, prepared, quiet
 from data.dataset import EvalDataset, Item, TrainDataset
 from data.manifest import Sample
-from data.transforms import InputSpec
+from data.views import InputSpec
 from models.backbones import backbone
 from models.checkpoint import start_from
 from models.classifier import Classifier, build_classifier

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from data.transforms import RGB
+from data.views import RGB
 
 # Which way is worse: 1 more of it, -1 less of it.
 WORSE = {

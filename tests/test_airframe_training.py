@@ -17,10 +17,12 @@ from airframe.training import (
     optimisation,
 )
 from data.images import open_still
-from data.transforms import InputSpec, eval_transform, pixels
+from data.transforms import eval_transform
+from data.views import InputSpec, pixels
 from models.checkpoint import load_checkpoint, start_from
 from models.classifier import Classifier, build_classifier
-from models.ensemble import Ensemble, Look
+from models.ensemble import Ensemble
+from models.look import Look
 
 
 def groups_of(classifier, **settings):
