@@ -27,7 +27,7 @@ from data.sampling import EVERY_SECOND, Sampling
 from data.theatre import Theatre, TheatreError, load_theatre, parse_day
 from models.card import CheckpointError
 from models.checkpoint import LOCALIZER, Checkpoint, load_checkpoint
-from models.ensemble import together
+from models.ensemble import Ensemble, together
 from models.localizer import Localizer, load_localizer
 
 RELEASES = Path(__file__).parent.parent / "models" / "release"
@@ -111,6 +111,13 @@ class Outputs:
         return one
 
 
+def outputs_of(ensemble: Ensemble, views: Sequence[tuple[Still, Sighting]]) -> Outputs:
+    """What the networks say of each place."""
+    alone = ensemble.apart([(still.rgb, sighting.box) for still, sighting in views])
+    looks = torch.stack([output.logits for output in alone], dim=1)
+    return Outputs(looks.numpy(), alone[0].features.numpy())
+
+
 @dataclass(frozen=True)
 class Signs:
     """What is seen of N aircraft beside their probabilities: unknown scores (N,), mutual
@@ -171,17 +178,17 @@ class Predictor:
 
     def outputs(self, views: Sequence[tuple[Still, Sighting]]) -> Outputs:
         """What the network says of each place."""
-        alone = self.ensemble.apart([(still.rgb, sighting.box) for still, sighting in views])
-        looks = torch.stack([output.logits for output in alone], dim=1)
-        return Outputs(looks.numpy(), alone[0].features.numpy())
+        return outputs_of(self.ensemble, views)
 
     def signs(self, outputs: Outputs, views: Sequence[tuple[Still, Sighting]]) -> Signs:
         """What is seen beside the probabilities."""
+        measured = np.stack([as_row(measures(still.rgb, place.box)) for still, place in views])
         information = np.full(len(views), np.nan)
         if outputs.looks.shape[1] > 1:
-            _, information = split_doubt(outputs.looks, self.calibration.temperature)
-        measured = [as_row(measures(still.rgb, sighting.box)) for still, sighting in views]
-        return Signs(unknown_scores(outputs.logits), information, np.stack(measured))
+            for calibration, rows in self.calibration.parts(measured):
+                _, mine = split_doubt(outputs.looks[rows], calibration.temperature)
+                information[rows] = mine
+        return Signs(unknown_scores(outputs.logits), information, measured)
 
     def predict(
         self,
@@ -215,17 +222,27 @@ class Predictor:
     ) -> list[Prediction]:
         """The same from logits (N, C) and signs computed before: calibration and decision only."""
         settings = settings or Settings()
-        probs = self.calibration.probs(logits)
-        sets = self.calibration.sets(probs, settings.coverage)
-        return [
-            self._judged(p, members, signs[i : i + 1], sighting, settings)
-            for i, (p, members, sighting) in enumerate(zip(probs, sets, seen, strict=True))
-        ]
+        found: dict[int, Prediction] = {}
+        for calibration, rows in self.calibration.parts(signs.measures):
+            mine = np.flatnonzero(rows).tolist()
+            probs = calibration.probs(logits[rows])
+            sets = calibration.sets(probs, settings.coverage)
+            for i, p, members in zip(mine, probs, sets, strict=True):
+                sign, place = signs[i : i + 1], seen[i]
+                found[i] = self._judged(p, members, sign, place, settings, calibration)
+        return [found[i] for i in range(len(seen))]
 
     def _judged(
-        self, probs: Floats, members: Bools, signs: Signs, sighting: Sighting, settings: Settings
+        self,
+        probs: Floats,
+        members: Bools,
+        signs: Signs,
+        sighting: Sighting,
+        settings: Settings,
+        calibration: Calibration,
     ) -> Prediction:
-        calibration, score = self.calibration, float(signs.unknown_scores[0])
+        """`calibration` is the one that takes such a view."""
+        score = float(signs.unknown_scores[0])
         verdict = judge(
             probs,
             score,
@@ -236,9 +253,9 @@ class Predictor:
             calibration,
         )
         quality = dict(zip(MEASURES, signs.measures[0].tolist(), strict=True))
-        gate = calibration.quality
+        gate, apart = self.calibration.quality, self.calibration.poor is not None
         outside = gate.outside(quality) if gate else []
-        if gate and (warning := quality_reason(quality, outside, gate.worst)):
+        if gate and (warning := quality_reason(quality, outside, gate.worst, apart)):
             verdict = replace(verdict, reason=f"{verdict.reason} {warning}")
         bits, information = float(entropy(probs)), float(signs.mutual_information[0])
         return Prediction(
