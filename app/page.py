@@ -115,6 +115,7 @@ def _keeping() -> dict[str, Any]:
         choices = [("Not asked", ""), *((name, name) for name in theatres())]
         theatre = gr.Dropdown(choices, value="", label="Theatre", elem_id="theatre", min_width=160)
         day = gr.Textbox(label="Day, YYYY-MM-DD", max_lines=1, elem_id="day", min_width=120)
+    prior = gr.Checkbox(False, label=texts.COUNT_IN, elem_id="prior", container=False)
     _html(markup.heading_html("Save this case"))
     with gr.Row(elem_classes="af-buttons"):
         saves = {
@@ -132,6 +133,7 @@ def _keeping() -> dict[str, Any]:
         "told": told,
         "theatre": theatre,
         "day": day,
+        "prior": prior,
         "saves": saves,
         "clear": clear,
         "record": record,
