@@ -105,6 +105,7 @@ def _keeping() -> dict[str, Any]:
     _html(markup.heading_html("Your review", texts.REVIEW))
     with gr.Row(elem_classes="af-buttons"):
         confirm = gr.Button("Confirm", size="sm", elem_id="confirm")
+        empty = gr.Button("No aircraft", size="sm", elem_id="empty")
         aside = gr.Button("Set aside", size="sm", elem_id="aside")
     with gr.Row(elem_classes="af-buttons"):
         node = gr.Dropdown(_labels(), value=None, label="It shows", elem_id="node", min_width=160)
@@ -128,6 +129,7 @@ def _keeping() -> dict[str, Any]:
     return {
         "confirm": confirm,
         "aside": aside,
+        "empty": empty,
         "node": node,
         "correct": correct,
         "told": told,

@@ -42,6 +42,7 @@ class Parts:
     answer: gr.HTML
     keeping: gr.Column
     confirm: gr.Button
+    empty: gr.Button
     aside: gr.Button
     node: gr.Dropdown
     correct: gr.Button
@@ -105,6 +106,7 @@ def wire(
         button.click(desk.saver(how), session, parts.saved, **quiet)
     kept = [parts.told, parts.plot]
     parts.confirm.click(desk.reviewer("confirmed"), session, kept, **quiet)
+    parts.empty.click(desk.reviewer("no aircraft"), session, kept, **quiet)
     parts.aside.click(desk.reviewer("set aside"), session, kept, **quiet)
     parts.correct.click(desk.reviewer("corrected"), [session, parts.node], kept, **quiet)
     parts.manifest.click(desk.on_manifest, None, [parts.exported, parts.saved], **quiet)
@@ -295,10 +297,10 @@ class _Desk:
 
     def _plot(self) -> str:
         try:
-            bins = self.reviews.bins()
+            bins, denials = self.reviews.bins(), self.reviews.denials()
         except ReviewError as error:
             return _told(str(error), True)
-        return about.reliability_html(bins, sum(one.n for one in bins))
+        return about.reliability_html(bins, sum(one.n for one in bins), denials)
 
     def _case(self, session: Session) -> Any:
         from app.case import Case
