@@ -104,9 +104,9 @@ def _keeping() -> dict[str, Any]:
     """What a person does with an answer: review it, save it, read its record."""
     _html(markup.heading_html("Your review", texts.REVIEW))
     with gr.Row(elem_classes="af-buttons"):
-        confirm = gr.Button("Confirm", size="sm", elem_id="confirm")
-        empty = gr.Button("No aircraft", size="sm", elem_id="empty")
-        aside = gr.Button("Set aside", size="sm", elem_id="aside")
+        confirm = gr.Button("Confirm", size="sm", elem_id="confirm", min_width=80)
+        empty = gr.Button("No aircraft", size="sm", elem_id="empty", min_width=80)
+        aside = gr.Button("Set aside", size="sm", elem_id="aside", min_width=80)
     with gr.Row(elem_classes="af-buttons"):
         node = gr.Dropdown(_labels(), value=None, label="It shows", elem_id="node", min_width=160)
         correct = gr.Button("Correct", size="sm", elem_id="correct", min_width=80)

@@ -203,8 +203,10 @@ class _Desk:
         return *self._show(session), note, gr.Button(visible=False), None
 
     def on_clear(self, session: Session) -> tuple[Any, ...]:
-        """Forget the case."""
-        session.case = None
+        """Forget the files. The theatre stays, as its controls show it."""
+        from app.case import Case
+
+        session.case = Case(settings=self._case(session).settings)
         return *self._show(session), "", gr.Button(visible=False), None
 
     def on_pick(self, session: Session, event: gr.EventData) -> tuple[Any, ...]:

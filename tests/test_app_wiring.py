@@ -117,6 +117,13 @@ def choose(desk, session, theatre, day="", prior=False):
     return shown
 
 
+def test_a_new_case_is_asked_about_the_theatre_that_the_controls_show(desk, session):
+    choose(desk, session, "syria-2015", "2015-10-03")
+    desk.on_clear(session)
+    assert session.case.entries == []
+    assert session.case.settings.theatre.id == "syria-2015"
+
+
 def test_a_theatre_is_told_of_every_file_and_taken_back(desk, session):
     choose(desk, session, "syria-2015", "2015-10-03")
     for entry in session.case.entries:
