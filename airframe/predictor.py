@@ -44,8 +44,10 @@ class Settings:
     """What a user may ask for. None means what the checkpoint was calibrated to promise.
 
     `coverage` and `confidence` lie in (0, 1); `top_k` >= 1 is the least number of candidates.
-    `theatre` is where, and `day` when, what the type says of the operator is asked for. `sampling`
-    says which frames of a clip are taken, `box` where to look in a still, in pixels.
+    `theatre` is where, and `day` when, what the type says of the operator is asked for;
+    `theatre_prior` asks besides what its inventories would make of the answer. `sampling` says
+    which frames of a clip are taken; `box` where to look in a still, or in frame number `frame` of
+    a clip, in pixels.
     """
 
     coverage: float | None = None
@@ -55,6 +57,8 @@ class Settings:
     day: date | None = None
     sampling: Sampling = EVERY_SECOND
     box: Edges | None = None
+    theatre_prior: bool = False
+    frame: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("coverage", "confidence"):
@@ -67,6 +71,15 @@ class Settings:
             self.theatre.window(self.day)
         elif self.day is not None:
             raise TheatreError(f"date {self.day}: is read only with a theatre; give that too")
+        if self.theatre_prior:
+            if self.theatre is None:
+                raise TheatreError("theatre-prior: is read only with a theatre; give that too")
+            if self.theatre.prior is None:
+                raise TheatreError(
+                    f"theatre-prior: theatre {self.theatre.id} has none; write `prior` into it"
+                )
+        if self.frame is not None and self.frame < 0:
+            raise ValueError(f"frame must be 0 or more, not {self.frame}")
 
 
 @dataclass(frozen=True)
@@ -290,6 +303,8 @@ class Predictor:
             "theatre": None if theatre is None else theatre.id,
             "theatre_sha256": None if theatre is None else theatre.sha256,
             "date": None if day is None else day.isoformat(),
+            "theatre_prior": settings.theatre_prior,
+            "frame": settings.frame,
         }
 
     def fingerprint(self, settings: Settings) -> str:
@@ -314,6 +329,8 @@ def settings_from(said: Mapping[str, Any], theatre: Theatre | None = None) -> Se
             day=None if said["date"] is None else parse_day(said["date"]),
             sampling=Sampling.parse(said["every"]),
             box=(x0, y0, x1, y1) if said["box"] else None,
+            theatre_prior=said["theatre_prior"],
+            frame=said["frame"],
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"settings {said!r}: cannot be read ({error!r})") from error

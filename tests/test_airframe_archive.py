@@ -388,7 +388,10 @@ def test_what_a_theatre_says_fits_the_schema_and_the_tables(tmp_path, folder, pr
     from pyarrow import parquet
 
     settings = Settings(
-        confidence=0.05, theatre=load_theatre("syria-2015"), day=parse_day("2015-10-03")
+        confidence=0.05,
+        theatre=load_theatre("syria-2015"),
+        day=parse_day("2015-10-03"),
+        theatre_prior=True,
     )
     run(f"{tmp_path}/out/", [folder / "a.jpg"], predictor, Task(settings))
     [record] = lines(tmp_path / "out" / "records.jsonl")
@@ -400,6 +403,10 @@ def test_what_a_theatre_says_fits_the_schema_and_the_tables(tmp_path, folder, pr
     [cells] = parquet.read_table(tmp_path / "out" / "records.parquet").to_pylist()
     for name, value in record["operators"].items():
         assert cells[f"operators.{name}"] == value
+    assert record["run"]["settings"]["theatre_prior"] is True
+    for name in ("absent", "fielded", "status", "says", "assumes"):
+        assert cells[f"theatre_prior.{name}"] == record["theatre_prior"][name]
+    assert json.loads(cells["theatre_prior.candidates"]) == record["theatre_prior"]["candidates"]
 
 
 def test_what_is_measured_or_not_fits_the_schema(tmp_path, folder, predictor):

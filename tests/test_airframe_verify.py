@@ -220,12 +220,14 @@ def test_the_theatre_and_the_day_are_asked_again(folder, predictor, tmp_path):
     (tmp_path / "own.yaml").write_text(f"{text}\n# read again\n", "utf-8")
     own = load_theatre(str(tmp_path / "own.yaml"))
     for name, theatre in (("shipped", load_theatre("syria-2015")), ("own", own)):
-        task = Task(Settings(confidence=0.2, theatre=theatre, day=date(2015, 10, 3)))
+        asked = Settings(0.9, 0.2, theatre=theatre, day=date(2015, 10, 3), theatre_prior=True)
+        task = Task(asked)
         files = ArchiveFiles.parse(str(tmp_path / f"{name}.jsonl"))
         archive = Archive(files, predictor, task.settings, ["in"])
         answered([folder / "a.jpg"], predictor, archive.journal, task)
         archive.finish()
         assert lines(files.journal)[0]["operators"]["date"] == "2015-10-03"
+        assert lines(files.journal)[0]["theatre_prior"]
     assert states(tmp_path / "shipped.jsonl", predictor) == ({"a.jpg": ["same", "same"]}, [])
     assert states(files.journal, predictor, theatre=own) == ({"a.jpg": ["same", "same"]}, [])
     with pytest.raises(TheatreError, match="give it with --theatre"):
