@@ -67,7 +67,9 @@ def counted_in(
     there = fielded_types(theatre, settings.day)
     ratio = prior_ratio(predictor.classes, there, theatre.prior.absent)
     probs = reweighted(prediction.probs, ratio)
-    calibration, sighting = predictor.calibration, prediction.sighting
+    sighting, calibration = prediction.sighting, predictor.calibration
+    if prediction.outside and calibration.poor is not None:
+        calibration = calibration.poor  # as `Calibration.parts` has it
     verdict = judge(
         probs,
         prediction.unknown_score,

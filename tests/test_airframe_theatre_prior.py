@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from airframe.foreign import KnownScores
 from airframe.operators import fielded_types
 from airframe.predictor import Predictor, Settings
+from airframe.quality import QualityGate, as_row
 from airframe.record import answer_record
+from airframe.rollup import Answers, RollUp
 from airframe.theatre_prior import assumes, counted_in, prior_ratio, reweighted
 from data.images import open_still
 from data.theatre import Prior, TheatreError, load_theatre
@@ -169,3 +171,18 @@ def test_without_a_theatre_or_its_prior_it_is_refused():
         Settings(theatre_prior=True)
     with pytest.raises(TheatreError, match="has none; write `prior`"):
         asked(dataclasses.replace(SYRIA, prior=None))
+
+
+def test_a_view_outside_in_quality_is_judged_by_its_own_calibration(predictor, still, monkeypatch):
+    """There nothing is ever answered: the poor have no picture that promises it."""
+    [[prediction]] = predictor.predict([still], asked())
+    shipped = predictor.calibration
+    row = as_row(prediction.quality)[None]
+    gate = QualityGate.from_arrays(np.repeat(row, 40, axis=0), np.array(["drawn"] * 40))
+    never = RollUp({"drawn": Answers(np.zeros((3, 3)), np.zeros((3, 3), np.bool_))})
+    poor = dataclasses.replace(shipped, rollup=never)
+    apart = dataclasses.replace(shipped, quality=gate, poor=poor)
+    monkeypatch.setattr(predictor, "calibration", apart)
+    assert counted_in(prediction, predictor, asked()).verdict.status != "unknown"
+    outside = dataclasses.replace(prediction, outside=("blur",))
+    assert counted_in(outside, predictor, asked()).verdict.status == "unknown"
