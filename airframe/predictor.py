@@ -329,8 +329,9 @@ def settings_from(said: Mapping[str, Any], theatre: Theatre | None = None) -> Se
             day=None if said["date"] is None else parse_day(said["date"]),
             sampling=Sampling.parse(said["every"]),
             box=(x0, y0, x1, y1) if said["box"] else None,
-            theatre_prior=said["theatre_prior"],
-            frame=said["frame"],
+            # Older records know nothing of these two.
+            theatre_prior=said.get("theatre_prior", False),
+            frame=said.get("frame"),
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"settings {said!r}: cannot be read ({error!r})") from error

@@ -10,7 +10,7 @@ import torch
 
 from airframe.conformal import StratifiedScores
 from airframe.looking import BoxError, Sighting
-from airframe.predictor import Predictor, Settings
+from airframe.predictor import Predictor, Settings, settings_from
 from airframe.quality import QualityGate
 from data.images import open_still
 from data.theatre import load_theatre
@@ -375,3 +375,12 @@ def test_a_view_outside_in_quality_is_calibrated_apart(predictor, stills):
     assert after[1].verdict.status == "unknown"
     assert "the probability may be too high" in before[1].verdict.reason
     assert "judged as pictures that were degraded on purpose" in after[1].verdict.reason
+
+
+def test_settings_that_an_older_record_tells_are_read(predictor):
+    said = predictor.said(Settings(coverage=0.8, top_k=5))
+    older = {name: said[name] for name in said if name not in ("theatre_prior", "frame")}
+    assert settings_from(older) == settings_from(said)
+    assert settings_from(older).coverage == 0.8
+    with pytest.raises(ValueError, match="cannot be read"):
+        settings_from({"coverage": 0.8})

@@ -337,3 +337,16 @@ def test_a_name_in_bytes_that_are_no_text_is_verified(tmp_path, folder, predicto
     archive.finish()
     assert {f.state for f in verify_records(outputs.journal, predictor)} == {"same"}
     assert json.loads(outputs.manifest.read_text("utf-8"))["inputs"] == [f"{folder}/caf?.jpg"]
+
+
+def test_records_from_before_a_setting_was_there_are_verified(records, predictor):
+    """As they were made: with that setting off."""
+    older = lines(records)
+    for record in older:
+        del record["theatre_prior"]
+        for name in ("theatre_prior", "frame"):
+            del record["run"]["settings"][name]
+    records.write_text("".join(json_line(record) for record in older), "utf-8")
+    assert {finding.state for finding in verify_records(records, predictor)} == {"same"}
+    asked = {"run": {"settings": {"theatre_prior": True}}}
+    assert len(list(differences({"run": {"settings": {}}}, asked))) == 1

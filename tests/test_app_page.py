@@ -312,7 +312,7 @@ def test_the_page_takes_what_the_openers_read(served):
 
 
 def test_an_entry_of_a_still_answers_with_all_its_records():
-    records = [{"track": None, "source": {"frame": None}}] * 2
+    records = [{"track": None, "located": None, "source": {"frame": None}}] * 2
     assert Entry("a", "b", records).answers == records
     assert not Entry("a", "b", records).clip
 
