@@ -4,6 +4,7 @@ python infer.py examples/ --output records.jsonl
 python infer.py footage/ --every 0.5 --output case/
 python infer.py --verify case/records.jsonl
 python infer.py a.jpg --theatre syria-2015 --date 2015-10-03
+python infer.py raid.mp4 --frame 250 --box 410,120,655,260
 """
 
 from __future__ import annotations
@@ -66,7 +67,14 @@ def main(
     ] = "1",
     box: Annotated[
         str | None,
-        typer.Option(help="x0,y0,x1,y1 in pixels: look there, in the one still given."),
+        typer.Option(
+            help="x0,y0,x1,y1 in pixels: look there, in the one still given, or with --frame in "
+            "the one clip."
+        ),
+    ] = None,
+    frame: Annotated[
+        int | None,
+        typer.Option(min=0, help="The clip's frame that --box is in, by its number from 0."),
     ] = None,
     theatre: Annotated[
         str | None,
@@ -76,6 +84,13 @@ def main(
         str | None,
         typer.Option(help="The day of the footage, YYYY-MM-DD; else the theatre's whole period."),
     ] = None,
+    theatre_prior: Annotated[
+        bool,
+        typer.Option(
+            "--theatre-prior",
+            help="Say beside the answer what the theatre's inventories would make of it.",
+        ),
+    ] = False,
     batch_size: Annotated[int, typer.Option(min=1, help="Stills in one pass.")] = 8,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 …")] = "auto",
     engine: Annotated[
@@ -105,7 +120,9 @@ def main(
     try:
         where = None if theatre is None else load_theatre(theatre)
         day = None if date is None else parse_day(date)
-        settings = Settings(coverage, confidence, top_k, where, day)
+        settings = Settings(
+            coverage, confidence, top_k, where, day, theatre_prior=theatre_prior, frame=frame
+        )
         task = Task(settings, batch_size, Sampling.parse(every), _edges(box))
         predictor = Predictor(checkpoint_folder(checkpoint), device, engine)
     except (CheckpointError, ValueError) as error:
@@ -119,8 +136,10 @@ def main(
     found = list(find_files(_listed(inputs or [])))
     if not found:
         refuse("nothing to read: the list of files is empty")
-    if box and (len(found) > 1 or is_clip(found[0][0])):
-        refuse(f"--box {box}: belongs to one still; give that one alone")
+    if frame is not None and not box:
+        refuse(f"--frame {frame}: says which frame --box is in; give that too")
+    if box and (len(found) > 1 or is_clip(found[0][0]) != (frame is not None)):
+        refuse(f"--box {box}: belongs to one still, or with --frame to one clip; give it alone")
     if task.box is not None:
         _check_box(found[0][0], task.box)
     if output in (None, "-"):
@@ -277,12 +296,14 @@ def _verify(records: Path, inputs: list[str] | None, predictor: Predictor, task:
 
 
 def _check_box(path: str, box: Sequence[float]) -> None:
-    """Refuse a box that does not fit its still, before an older file of records is opened."""
+    """Refuse a box that does not fit its frame, before an older file of records is opened."""
     from airframe.looking import BoxError, checked_box
     from data.images import StillError, read_size
+    from data.video import is_clip, open_clip
 
     try:
-        checked_box(box, *read_size(path))
+        info = open_clip(path).info if is_clip(path) else None
+        checked_box(box, *((info.width, info.height) if info else read_size(path)))
     except BoxError as error:
         refuse(f"--{error}")
     except StillError:

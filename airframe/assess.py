@@ -93,6 +93,7 @@ def assess(
         predictor.classes,
         coverage,
         faint=seen.faint,
+        measures=seen.measures,
     )
     return {
         "checkpoint": {"name": predictor.checkpoint.name, "sha256": predictor.checkpoint.sha256},

@@ -13,7 +13,7 @@ from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
-from airframe.clips import clip_records
+from airframe.clips import boxed_record, clip_records
 from airframe.looking import BoxError
 from airframe.predictor import Predictor, Settings
 from airframe.record import Record, answer_record, columns, csv_row, failure_record, json_line
@@ -77,7 +77,8 @@ def _walk(folder: str, closed: list[Found]) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Task:
-    """How files are answered. `box` is a user's own, in pixels, for the one still there is."""
+    """How files are answered. `box` is a user's own, in pixels, for the one still there is or for
+    that frame of the one clip which the settings name."""
 
     settings: Settings
     batch_size: int = 8
@@ -227,6 +228,9 @@ def _answer_clip(
         yield from known.recall(path, sha256)
         return
     try:
+        if settings.frame is not None and settings.box is not None:
+            yield boxed_record(clip, predictor, settings, settings.frame, settings.box)
+            return
         yield from clip_records(clip, predictor, settings, task.sampling, task.batch_size)
         if clip.damage:
             warn(f"{plain(path)}: {clip.damage}; what could be read is answered")

@@ -11,19 +11,21 @@ from numpy.typing import NDArray
 from rich.progress import track
 
 from airframe.assess import Task, samples_of
-from airframe.calibration import Bools
+from airframe.calibration import Bools, Floats
 from airframe.config import Config
 from airframe.corpus import allowed_matrix
 from airframe.decision import Calibration
 from airframe.evaluation import Evaluated, evaluate
 from airframe.foreign import unknown_scores
-from airframe.looking import sightings
-from airframe.predictor import Predictor
+from airframe.looking import Sighting, sightings
+from airframe.predictor import Outputs, Predictor, outputs_of
+from airframe.quality import as_row
 from airframe.seen import AssessError
 from airframe.tracks import fit_correlation, pool
 from data.footage import filmed
-from data.images import open_still
+from data.images import Still, open_still
 from data.manifest import Sample
+from data.quality import measures
 from models.ensemble import Ensemble
 from models.localizer import Localizer
 
@@ -33,6 +35,14 @@ class Looking(NamedTuple):
 
     ensemble: Ensemble
     localizer: Localizer | None
+
+    def look(self, still: Still) -> list[Sighting]:
+        """Where the aircraft are, the largest first."""
+        return sightings(still.rgb, self.localizer)
+
+    def outputs(self, views: Sequence[tuple[Still, Sighting]]) -> Outputs:
+        """What the networks say of each."""
+        return outputs_of(self.ensemble, views)
 
 
 def fit_frames(
@@ -47,7 +57,7 @@ def fit_frames(
     calibrating = config.calibration
     chosen = spread(samples, calibrating.tracks, config.seed)
     tracks = [
-        filmed_logits(looking, samples[i], calibrating.track_frames, config.seed)
+        filmed_looks(looking, samples[i], calibrating.track_frames, config.seed)[0]
         for i in track(chosen, "filming", transient=True)
     ]
     kinds = [samples[i].kind for i in chosen]
@@ -56,7 +66,11 @@ def fit_frames(
 
 
 def assess_clips(
-    task: Task, frames: int, most: int, device: str, progress: Callable[[list[int]], Iterable[int]]
+    task: Task,
+    frames: int,
+    most: int,
+    device: str,
+    progress: Callable[[Sequence[int]], Iterable[int]],
 ) -> dict[str, Any]:
     """Figures of clips of `frames` frames simulated from at most `most` labelled stills.
 
@@ -71,10 +85,13 @@ def assess_clips(
     samples = [kept[i] for i in spread(kept, most, 0)]
     calibration, taxonomy = predictor.calibration, predictor.checkpoint.taxonomy
     looking = Looking(predictor.ensemble, predictor.localizer)
-    rows = [
-        filmed_logits(looking, samples[i], frames, 0) for i in progress(list(range(len(samples))))
-    ]
+    rows, views = zip(
+        *(filmed_looks(looking, samples[i], frames, 0) for i in progress(range(len(samples)))),
+        strict=True,
+    )
     tracks = [row / calibration.temperature for row in rows]
+    first = np.stack([view[0] for view in views])
+    mean = np.stack([view.mean(axis=0) for view in views])  # as `airframe.predictor.Signs.pooled`
     one = np.array([unknown_scores(row[:1])[0] for row in rows])
     scores = np.array([unknown_scores(row).mean() for row in rows])  # as `airframe.clips` has it
     pooled = {
@@ -95,6 +112,7 @@ def assess_clips(
             taxonomy,
             predictor.classes,
             scores=one if name == "one" else scores,
+            measures=first if name == "one" else mean,
         )
         figures[name] = evaluate(answered)["kinds"]
     return {
@@ -120,10 +138,13 @@ def spread(samples: Sequence[Sample], most: int, seed: int) -> list[int]:
     return sorted(chosen[:most])
 
 
-def filmed_logits(looking: Looking, sample: Sample, frames: int, seed: int) -> NDArray[np.float32]:
-    """Logits (T, C) of the largest aircraft in each frame of a clip simulated from a still."""
+def filmed_looks(
+    looking: Looking, sample: Sample, frames: int, seed: int
+) -> tuple[NDArray[np.float32], Floats]:
+    """Logits (T, C) of the largest aircraft in each frame of a clip simulated from a still, and the
+    measures (T, M) of `data.quality` where it was looked."""
     rng = np.random.default_rng((seed, zlib.crc32(sample.key.encode())))
     pictures = filmed(open_still(sample.path).rgb, frames, rng)
     places = [(picture, sightings(picture, looking.localizer)[0].box) for picture in pictures]
     rows: NDArray[np.float32] = looking.ensemble(places).logits.numpy()
-    return rows
+    return rows, np.stack([as_row(measures(picture, box)) for picture, box in places])

@@ -75,6 +75,20 @@ def clip_records(
         raise fault[0]
 
 
+def boxed_record(
+    clip: Clip, predictor: Predictor, settings: Settings, index: int, box: Edges
+) -> dict[str, Any]:
+    """The record of a user's box in frame number `index` of a clip, by itself: it belongs to no
+    aircraft that was followed. Raises StillError where the clip has no such frame, BoxError for a
+    box outside it.
+    """
+    frame = clip.frame(index)
+    still = _still(clip, frame)
+    [[answer]] = predictor.predict([still], settings, box)
+    moment = {"index": index, "time_s": round(frame.time_s, 3)}
+    return answer_record(still, answer, predictor, settings, frame=moment)
+
+
 def _ahead(frames: Iterator[Frame], size: int, fault: list[StillError]) -> Iterator[list[Frame]]:
     """Frames in batches, the next one decoded while the network answers the present one.
 

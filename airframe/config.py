@@ -144,6 +144,8 @@ class CalibrationConfig(_Section):
     looking foreign. Types with fewer than `least_pictures` training photographs, views apart, are
     answered as their family. `track_frames` is the length of the simulated clips that pooling over
     frames is fitted on, one for each of at most `tracks` calibration pictures; 0 for none.
+    `degraded` versions of each calibration picture, drawn at random, are what views of poor quality
+    are calibrated on apart; 0 calibrates them as all others.
     """
 
     coverage: Annotated[float, Field(gt=0, lt=1)] = 0.9
@@ -153,6 +155,7 @@ class CalibrationConfig(_Section):
     least_pictures: Annotated[int, Field(ge=0)] = 0
     track_frames: Annotated[int, Field(ge=0)] = 0
     tracks: Positive = 200
+    degraded: Annotated[int, Field(ge=0)] = 3
 
 
 class Config(_Section):

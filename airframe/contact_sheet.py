@@ -208,6 +208,8 @@ def _card(record: Record, thumb: bytes | None, group: int | None, copies: Sequen
     lines.append(f"<p>{_said(record['reason'])}</p>")
     if record["operators"]:
         lines.append(f"<p>{_said(record['operators']['says'])}</p>")
+    if record["theatre_prior"]:
+        lines.append(f"<p>{_said(record['theatre_prior']['says'])}</p>")
     lines.append(f"<p><small>{_said(place_text(record))}</small></p>")
     lines.append(f"<p><small>SHA-256 {_said(record['source']['sha256'])}</small></p>")
     if group is not None:

@@ -32,7 +32,9 @@ class Calibration:
     known aircraft look; at most a share `false_unknown` of them is called unknown for that. The
     `thin` types were learned from too few photographs to be named: their family is. `quality` is
     what views were calibrated on, `doubts` which entropy ("picture") and mutual information
-    ("model") are usual; each None or empty where it was not measured.
+    ("model") are usual; each None or empty where it was not measured. `poor` is the calibration of
+    views that are outside in `quality` (`airframe.mending.fit_poor`); without it all are calibrated
+    alike.
     """
 
     temperature: float
@@ -49,6 +51,7 @@ class Calibration:
     thin: tuple[str, ...] = ()
     quality: QualityGate | None = None
     doubts: Mapping[str, DoubtScale] = field(default_factory=dict)
+    poor: Calibration | None = None
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.temperature) and self.temperature > 0):
@@ -61,6 +64,8 @@ class Calibration:
             if not 0 < getattr(self, name) < 1:
                 said = f"{name} must lie strictly between 0 and 1"
                 raise ValueError(f"{said}, got {getattr(self, name)}")
+        if self.poor and (self.quality is None or self.poor.poor):
+            raise ValueError("poor views are calibrated apart once, and only by a quality gate")
 
     @classmethod
     def fit(
@@ -108,6 +113,15 @@ class Calibration:
             thin=thin,
         )
 
+    def parts(self, measures: Reals) -> list[tuple[Calibration, Bools]]:
+        """Which calibration takes which of N views, by their `measures` (N, M), columns as
+        `airframe.quality.MEASURES`: each with its rows (N,), none without a row."""
+        if self.poor is None or self.quality is None:
+            return [(self, np.ones(len(measures), np.bool_))] if len(measures) else []
+        outside = self.quality.flagged(measures)
+        parts = (self, ~outside), (self.poor, outside)
+        return [(calibration, rows) for calibration, rows in parts if rows.any()]
+
     def probs(self, logits: Reals) -> Floats:
         """Calibrated probabilities (N, C)."""
         return softmax(logits, self.temperature)
@@ -133,6 +147,7 @@ class Calibration:
             "thin": list(self.thin),
             "quality": None if self.quality is None else self.quality.to_dict(),
             "doubts": {name: scale.to_dict() for name, scale in self.doubts.items()},
+            "poor": None if self.poor is None else self.poor.to_dict(),
         }
 
     @classmethod
@@ -154,6 +169,7 @@ class Calibration:
                 tuple(raw["thin"]),
                 None if raw["quality"] is None else QualityGate.from_dict(raw["quality"]),
                 {name: DoubtScale.from_dict(scale) for name, scale in raw["doubts"].items()},
+                cls.from_dict(raw["poor"]) if raw.get("poor") else None,
             )
         except (KeyError, TypeError, AttributeError, IndexError) as error:
             raise ValueError(f"the calibration is incomplete: {error!r}") from error

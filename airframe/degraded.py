@@ -11,14 +11,14 @@ import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from airframe.calibration import Floats
 from airframe.looking import Sighting
-from airframe.predictor import Predictor
+from airframe.predictor import Outputs, Predictor
 from airframe.quality import MEASURES, as_row
 from airframe.seen import AssessError, largest, network_digest
 from data.images import Still, StillError, open_still
@@ -28,7 +28,7 @@ from data.severity import DEGRADATIONS, SEVERITIES, degraded
 from data.views import pixels
 
 Condition = tuple[str, int]  # a degradation and its severity
-Progress = Callable[[list[Sample]], Iterable[Sample]]
+Progress = Callable[[Sequence[Sample]], Iterable[Sample]]
 Plan = Callable[[Sample], Sequence[Condition]]
 CLEAN = "as given"
 GRID: tuple[Condition, ...] = (
@@ -44,11 +44,21 @@ def whole_grid(_: Sample) -> tuple[Condition, ...]:
     return GRID
 
 
-def mixed(sample: Sample) -> tuple[Condition, ...]:
-    """The picture as it is and DRAWS conditions of the grid, always the same ones."""
+def mixed(sample: Sample, draws: int = DRAWS) -> tuple[Condition, ...]:
+    """The picture as it is and `draws` conditions of the grid, always the same ones."""
     rng = np.random.default_rng(_seed(sample, "mix"))
-    drawn = rng.choice(np.arange(1, len(GRID)), DRAWS, replace=False).tolist()
+    drawn = rng.choice(np.arange(1, len(GRID)), min(draws, len(GRID) - 1), replace=False).tolist()
     return (GRID[0], *(GRID[i] for i in drawn))
+
+
+class Looking(Protocol):
+    """What looks as inference does; a Predictor is one."""
+
+    def look(self, still: Still) -> list[Sighting]:
+        """Where the aircraft are, the largest first."""
+
+    def outputs(self, views: Sequence[tuple[Still, Sighting]]) -> Outputs:
+        """What the network says of each."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +83,7 @@ class Looked:
         return np.array([sample.kind for sample in self.samples])
 
 
-def look_at(samples: list[Sample], plan: Plan, predictor: Predictor, progress: Progress) -> Looked:
+def look_at(samples: Sequence[Sample], plan: Plan, looking: Looking, progress: Progress) -> Looked:
     """Degrade each sample as `plan` says and look, as inference does, for its largest aircraft.
 
     What a degradation takes for the aircraft is the manifest's largest box, or where there is none
@@ -89,12 +99,12 @@ def look_at(samples: list[Sample], plan: Plan, predictor: Predictor, progress: P
         except StillError as error:
             failures.append(error.message)
             continue
-        box = pixels(largest(sample), still.rgb) if sample.boxes else predictor.look(still)[0].box
+        box = pixels(largest(sample), still.rgb) if sample.boxes else looking.look(still)[0].box
         conditions = plan(sample)
         for start in range(0, len(conditions), _TOGETHER):
             part = conditions[start : start + _TOGETHER]
-            views = [_view(still, sample, one, box, predictor) for one in part]
-            logits.append(predictor.outputs(views).logits)
+            views = [_view(still, sample, one, box, looking) for one in part]
+            logits.append(looking.outputs(views).logits)
             for (view, sighting), condition in zip(views, part, strict=True):
                 faint = sighting.faint if sighting.missed else np.nan
                 quality = as_row(measures(view.rgb, sighting.box))
@@ -117,14 +127,14 @@ def _view(
     sample: Sample,
     condition: Condition,
     box: Sequence[float] | None,
-    predictor: Predictor,
+    looking: Looking,
 ) -> tuple[Still, Sighting]:
     name, severity = condition
     rgb = still.rgb
     if name != CLEAN:
         rgb, _ = degraded(rgb, name, severity, _seed(sample, name), box)
     view = replace(still, rgb=rgb, width=rgb.shape[1], height=rgb.shape[0])
-    return view, predictor.look(view)[0]
+    return view, looking.look(view)[0]
 
 
 def _seed(sample: Sample, what: str) -> int:

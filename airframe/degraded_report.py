@@ -6,6 +6,7 @@ from typing import Any
 
 from rich.table import Table
 
+from airframe.mending import APART
 from airframe.robustness import ALL
 
 SHOWN = {
@@ -30,8 +31,9 @@ def kinds_of(report: dict[str, Any]) -> list[str]:
 
 
 def calibrations_of(report: dict[str, Any]) -> list[str]:
-    """The calibrations measured, as it shipped first."""
-    return list(dict.fromkeys(cell["calibration"] for cell in report["cells"]))
+    """The calibrations measured, what ships first."""
+    names = dict.fromkeys(cell["calibration"] for cell in report["cells"])
+    return sorted(names, key=lambda name: name != APART)
 
 
 def cell_of(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from airframe.mending import APART
+
 KINDS = "field", "photo", "all"
 # Of each family of scores the best and what is in use; doubt.json has all of them.
 _SETS = "lac", "raps", "aps", "aps, random"
@@ -20,7 +22,7 @@ def doubt_markdown(study: Mapping[str, Any]) -> str:
 
 def degraded_markdown(report: Mapping[str, Any]) -> str:
     """Two tables of `airframe.robustness.assess_degraded`: all degradations together by severity,
-    before and after each mend; and how each alone moves coverage as shipped."""
+    before and after each mend; and how each alone moves coverage as it ships."""
     cells = [cell for cell in report["cells"] if cell["kind"] == report["cells"][0]["kind"]]
     return "\n".join([*_mends(cells), "", *_each_alone(cells, report["degradations"])])
 
@@ -47,11 +49,13 @@ def _mends(cells: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 def _each_alone(
     cells: Sequence[Mapping[str, Any]], degradations: Mapping[str, Any]
 ) -> Iterator[str]:
-    shipped = [cell for cell in cells if cell["calibration"] == cells[0]["calibration"]]
+    names = [cell["calibration"] for cell in cells]
+    ships = APART if APART in names else names[0]
+    shipped = [cell for cell in cells if cell["calibration"] == ships]
     for name in ("coverage", "answers_right"):
         if name != "coverage":
             yield ""
-        yield from _head(f"{_MENDED[name]}, as shipped", [f"severity {i}" for i in range(1, 6)])
+        yield from _head(f"{_MENDED[name]}, as it ships", [f"severity {i}" for i in range(1, 6)])
         for degradation, about in degradations.items():
             mine = {c["severity"]: c for c in shipped if c["degradation"] == degradation}
             levels = f"{about['levels'][0]:g} to {about['levels'][-1]:g}"

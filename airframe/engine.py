@@ -12,9 +12,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from data.views import RGB
 from models.boxes import Box, LocalizerCard, read_localizer
 from models.card import CheckpointError
@@ -22,7 +19,12 @@ from models.checkpoint import LOCALIZER, Checkpoint, read_checkpoint
 from models.graph_files import has_graph
 from models.look import Place
 
-Reals = NDArray[np.float32]
+
+class Networks(Protocol):
+    """What looks at aircraft: `models.ensemble.Ensemble` in either engine."""
+
+    def apart(self, places: Sequence[Place]) -> Sequence[tuple[Any, Any]]:
+        """What each look says of N places: logits (N, C) and features (N, D)."""
 
 
 class Locator(Protocol):
@@ -43,13 +45,6 @@ class Engine:
     checkpoint: Checkpoint
     ensemble: Any
     localizer: Any
-
-    def apart(self, places: Sequence[Place]) -> list[tuple[Reals, Reals]]:
-        """What each look says of N places: logits (N, C) and features (N, D)."""
-        return [
-            (np.asarray(logits), np.asarray(features))
-            for logits, features in self.ensemble.apart(places)
-        ]
 
 
 def open_engine(folder: Path, device: str = "auto", engine: str = "auto") -> Engine:

@@ -48,25 +48,32 @@ class Evaluated:
         coverage: float | None = None,
         faint: Floats | None = None,
         scores: Floats | None = None,
+        measures: Floats | None = None,
     ) -> Evaluated:
         """Calibrate and decide as the predictor does.
 
         `faint` (N,) is `airframe.looking.Sighting.faint` where nothing was located, else NaN.
         `scores` (N,) are unknown scores, for rows that are pooled: their height says nothing.
+        `measures` (N, M) are those of the views; without them no view is outside in quality.
         """
-        probs = calibration.probs(logits)
-        missed = np.full(len(probs), np.nan) if faint is None else faint
         asked = calibration.confidence
+        missed = np.full(len(logits), np.nan) if faint is None else faint
         foreign = unknown_scores(logits) if scores is None else scores
-        verdicts = tuple(
-            judge(
-                p, score, None if math.isnan(f) else f, taxonomy, classes, asked, calibration
-            ).node
-            for p, score, f in zip(probs, foreign.tolist(), missed.tolist(), strict=True)
-        )
+        probs, sets = np.empty(logits.shape), np.empty(logits.shape, np.bool_)
+        verdicts: list[str | None] = [None] * len(logits)
+        every = [(calibration, np.ones(len(logits), np.bool_))]
+        for part, mine in every if measures is None else calibration.parts(measures):
+            probs[mine] = part.probs(logits[mine])
+            sets[mine] = part.sets(probs[mine], coverage)
+            for i in np.flatnonzero(mine).tolist():
+                nothing = None if math.isnan(missed[i]) else float(missed[i])
+                score = float(foreign[i])
+                verdict = judge(probs[i], score, nothing, taxonomy, classes, asked, part)
+                verdicts[i] = verdict.node
         family_of, _ = ancestor_index(taxonomy, classes, "family")
-        sets = calibration.sets(probs, coverage)
-        return cls(tuple(samples), probs, sets, allowed, family_of, verdicts, taxonomy, classes)
+        return cls(
+            tuple(samples), probs, sets, allowed, family_of, tuple(verdicts), taxonomy, classes
+        )
 
     def rows(self, chosen: Bools) -> Evaluated:
         """The same for some samples, `chosen` (N,)."""

@@ -1,6 +1,7 @@
-"""Calibration mended for poor views, from cached logits and measures of degraded pictures.
+"""Calibration mended for poor views, from logits and measures of degraded pictures.
 
 Two mends, each whole: what is called certain, the sets and where answering starts are fitted again.
+Views outside in quality calibrated apart is what ships; the other is kept to compare.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from airframe.foreign import KnownScores, unknown_scores
 from airframe.quality import MEASURES, as_row
 from data.taxonomy import Taxonomy
 
-SHIPPED, BY_QUALITY, APART = "as shipped", "temperature by quality", "poor views apart"
-_KEPT = ("absence", "faint", "frame_correlation", "quality", "doubts")
+ALIKE, BY_QUALITY, APART = "all views alike", "temperature by quality", "poor views apart"
+_KEPT = ("absence", "faint", "frame_correlation")
 _POOREST = 5.0  # spreads beyond the median from which on a poorer view stretches no more
 _STEEPEST = 1.0  # a measure at its worse tenth multiplies the temperature by e at most
 
@@ -87,14 +88,10 @@ class QualityTemperature:
 
 @dataclass(frozen=True)
 class Mend:
-    """A calibration, what divides the logits before it, and another for views that are outside.
-
-    `stretch` None divides nothing; without `poor` all views are calibrated alike.
-    """
+    """A calibration and what divides the logits before it; `stretch` None divides nothing."""
 
     calibration: Calibration
     stretch: QualityTemperature | None = None
-    poor: Calibration | None = None
 
     def stretched(self, logits: Reals, poorness: Reals) -> Floats:
         """The logits (N, C) that a calibration takes. Unknown scores are those of the logits as
@@ -102,11 +99,41 @@ class Mend:
         values = np.asarray(logits, np.float64)
         return values if self.stretch is None else values / self.stretch.divisor(poorness)[:, None]
 
-    def parts(self, outside: Bools) -> list[tuple[Calibration, Bools]]:
-        """Which calibration takes which rows, by which of them (N,) are outside in quality."""
-        if self.poor is None:
-            return [(self.calibration, np.ones_like(outside))]
-        return [(self.calibration, ~outside), (self.poor, outside)]
+
+def fit_poor(
+    logits: Reals,
+    allowed: Bools,
+    kinds: NDArray[np.str_],
+    outside: Bools,
+    fitted: Calibration,
+    taxonomy: Taxonomy,
+    classes: tuple[str, ...],
+) -> Calibration | None:
+    """The calibration of the views that the quality gate of `fitted` calls outside.
+
+    From N labelled calibration pictures as they are and degraded at random: `outside` (N,) says
+    which are. A set holds the truth as often as promised among views inside and among views outside
+    each by itself, for which a view falls in is seen before its type is (Mondrian conformal
+    prediction, Vovk et al. 2005): sets widen with poor quality and with nothing else. None where no
+    view outside has a type-level label; of a few the whole set and no answer is what they promise.
+
+    It holds under this mix of degradations, not under each. A picture may come several times, which
+    counts for less than so many pictures.
+    """
+    if not (outside & (allowed.sum(axis=1) == 1)).any():
+        return None
+    found = Calibration.fit(
+        logits[outside],
+        allowed[outside],
+        kinds[outside].tolist(),
+        taxonomy,
+        classes,
+        coverage=fitted.coverage,
+        confidence=fitted.confidence,
+        false_unknown=fitted.false_unknown,
+        thin=fitted.thin,
+    )
+    return replace(found, **{name: getattr(fitted, name) for name in _KEPT})
 
 
 def fit_mends(
@@ -114,54 +141,49 @@ def fit_mends(
     allowed: Bools,
     kinds: NDArray[np.str_],
     degraded: Bools,
-    poorness: Reals,
-    outside: Bools,
+    measures: Reals,
     shipped: Calibration,
     taxonomy: Taxonomy,
     classes: tuple[str, ...],
 ) -> dict[str, Mend]:
-    """The calibration as it shipped and the mends of it, by name.
+    """Calibrations to compare, by name: ALIKE, BY_QUALITY and APART, which ships where it can.
 
-    Fitted on N labelled calibration pictures as they are and degraded at random (`degraded` (N,));
-    `outside` (N,) says which views the quality gate flags.
+    Fitted on N labelled calibration pictures as they are and degraded at random (`degraded` (N,)),
+    with the `measures` (N, M) of each view; `shipped` has a quality gate.
 
     BY_QUALITY: a temperature by quality; degraded pictures count as a kind of their own beside
     theirs, so that every promise holds on each kind and on each kind degraded. One bound for all
-    then has to suit the worst. APART: views inside keep what shipped, views outside get a
-    calibration of their own. A set holds the truth as often as promised in each of the two by
-    itself, for which a view falls in is seen before its type is (Mondrian conformal prediction,
-    Vovk et al. 2005): sets widen with poor quality and with nothing else. It is left out where no
-    view outside has a type-level label; of a few the whole set and no answer is what they promise.
-
-    Both hold under this mix of degradations, not under each. A picture may come several times,
-    which counts for less than so many pictures.
+    then has to suit the worst. APART: see `fit_poor`; what shipped, where that has it already.
     """
+    assert shipped.quality is not None
+    poorness = shipped.quality.poorness(measures)
     strata = np.array(
         [f"{k}, degraded" if bad else str(k) for k, bad in zip(kinds, degraded, strict=True)]
     )
     _, index, counts = np.unique(strata, return_inverse=True, return_counts=True)
     stretch = QualityTemperature.fit(logits, allowed, poorness, 1 / counts[index])
-
-    def fitted(mend: Mend, rows: Bools, strata: NDArray[np.str_]) -> Calibration:
-        found = Calibration.fit(
-            mend.stretched(logits[rows], poorness[rows]),
-            allowed[rows],
-            strata[rows].tolist(),
-            taxonomy,
-            classes,
-            coverage=shipped.coverage,
-            confidence=shipped.confidence,
-            false_unknown=shipped.false_unknown,
-            thin=shipped.thin,
-        )
-        known = KnownScores.from_arrays(unknown_scores(logits[rows]), strata[rows])
-        return replace(found, known=known, **{name: getattr(shipped, name) for name in _KEPT})
-
-    plain, stretched = Mend(shipped), Mend(shipped, stretch)
-    every = np.ones(len(strata), np.bool_)
-    mends = {SHIPPED: plain, BY_QUALITY: Mend(fitted(stretched, every, strata), stretch)}
-    if (outside & (allowed.sum(axis=1) == 1)).any():
-        mends[APART] = Mend(shipped, poor=fitted(plain, outside, np.asarray(kinds)))
+    alike = replace(shipped, poor=None)
+    by_quality = Calibration.fit(
+        Mend(alike, stretch).stretched(logits, poorness),
+        allowed,
+        strata.tolist(),
+        taxonomy,
+        classes,
+        coverage=shipped.coverage,
+        confidence=shipped.confidence,
+        false_unknown=shipped.false_unknown,
+        thin=shipped.thin,
+    )
+    kept = {name: getattr(shipped, name) for name in (*_KEPT, "quality", "doubts")}
+    known = KnownScores.from_arrays(unknown_scores(logits), strata)
+    mends = {
+        ALIKE: Mend(alike),
+        BY_QUALITY: Mend(replace(by_quality, known=known, **kept), stretch),
+    }
+    outside = shipped.quality.flagged(measures)
+    poor = shipped.poor or fit_poor(logits, allowed, kinds, outside, alike, taxonomy, classes)
+    if poor is not None:
+        mends[APART] = Mend(replace(shipped, poor=poor))
     return mends
 
 

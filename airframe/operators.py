@@ -52,6 +52,19 @@ def operators_of(
     }
 
 
+def fielded_types(theatre: Theatre, day: date | None = None) -> tuple[str, ...]:
+    """The theatre's types that a force had, or may have had, on the day or (None) in its period.
+
+    Raises TheatreError for a day outside the theatre.
+    """
+    window = theatre.window(day)
+    return tuple(
+        name
+        for name, entry in theatre.types.items()
+        if any(_standing(said, window).possible for said in entry.statements.values())
+    )
+
+
 @dataclass(frozen=True)
 class _Standing:
     """The statements that speak of one type in one force; `status` is None where none holds.

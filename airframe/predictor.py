@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from airframe.calibration import Bools, Floats, Reals
 from airframe.decision import Calibration, Verdict, judge
 from airframe.doubt import entropy, split_doubt
-from airframe.engine import open_engine
+from airframe.engine import Networks, open_engine
 from airframe.foreign import unknown_scores
 from airframe.looking import Edges, Sighting, checked_box, sightings
 from airframe.quality import MEASURES, as_row, quality_reason
@@ -41,8 +41,10 @@ class Settings:
     """What a user may ask for. None means what the checkpoint was calibrated to promise.
 
     `coverage` and `confidence` lie in (0, 1); `top_k` >= 1 is the least number of candidates.
-    `theatre` is where, and `day` when, what the type says of the operator is asked for. `sampling`
-    says which frames of a clip are taken, `box` where to look in a still, in pixels.
+    `theatre` is where, and `day` when, what the type says of the operator is asked for;
+    `theatre_prior` asks besides what its inventories would make of the answer. `sampling` says
+    which frames of a clip are taken; `box` where to look in a still, or in frame number `frame` of
+    a clip, in pixels.
     """
 
     coverage: float | None = None
@@ -52,6 +54,8 @@ class Settings:
     day: date | None = None
     sampling: Sampling = EVERY_SECOND
     box: Edges | None = None
+    theatre_prior: bool = False
+    frame: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("coverage", "confidence"):
@@ -64,6 +68,15 @@ class Settings:
             self.theatre.window(self.day)
         elif self.day is not None:
             raise TheatreError(f"date {self.day}: is read only with a theatre; give that too")
+        if self.theatre_prior:
+            if self.theatre is None:
+                raise TheatreError("theatre-prior: is read only with a theatre; give that too")
+            if self.theatre.prior is None:
+                raise TheatreError(
+                    f"theatre-prior: theatre {self.theatre.id} has none; write `prior` into it"
+                )
+        if self.frame is not None and self.frame < 0:
+            raise ValueError(f"frame must be 0 or more, not {self.frame}")
 
 
 @dataclass(frozen=True)
@@ -106,6 +119,13 @@ class Outputs:
         """Those of all looks together, (N, C)."""
         one: NDArray[np.float32] = self.looks.mean(axis=1)
         return one
+
+
+def outputs_of(networks: Networks, views: Sequence[tuple[Still, Sighting]]) -> Outputs:
+    """What the networks say of each place."""
+    alone = networks.apart([(still.rgb, sighting.box) for still, sighting in views])
+    looks = np.stack([np.asarray(logits) for logits, _ in alone], axis=1)
+    return Outputs(looks, np.asarray(alone[0][1]))
 
 
 @dataclass(frozen=True)
@@ -165,16 +185,17 @@ class Predictor:
 
     def outputs(self, views: Sequence[tuple[Still, Sighting]]) -> Outputs:
         """What the network says of each place."""
-        alone = self.engine.apart([(still.rgb, sighting.box) for still, sighting in views])
-        return Outputs(np.stack([logits for logits, _ in alone], axis=1), alone[0][1])
+        return outputs_of(self.ensemble, views)
 
     def signs(self, outputs: Outputs, views: Sequence[tuple[Still, Sighting]]) -> Signs:
         """What is seen beside the probabilities."""
+        measured = np.stack([as_row(measures(still.rgb, place.box)) for still, place in views])
         information = np.full(len(views), np.nan)
         if outputs.looks.shape[1] > 1:
-            _, information = split_doubt(outputs.looks, self.calibration.temperature)
-        measured = [as_row(measures(still.rgb, sighting.box)) for still, sighting in views]
-        return Signs(unknown_scores(outputs.logits), information, np.stack(measured))
+            for calibration, rows in self.calibration.parts(measured):
+                _, mine = split_doubt(outputs.looks[rows], calibration.temperature)
+                information[rows] = mine
+        return Signs(unknown_scores(outputs.logits), information, measured)
 
     def predict(
         self,
@@ -208,17 +229,27 @@ class Predictor:
     ) -> list[Prediction]:
         """The same from logits (N, C) and signs computed before: calibration and decision only."""
         settings = settings or Settings()
-        probs = self.calibration.probs(logits)
-        sets = self.calibration.sets(probs, settings.coverage)
-        return [
-            self._judged(p, members, signs[i : i + 1], sighting, settings)
-            for i, (p, members, sighting) in enumerate(zip(probs, sets, seen, strict=True))
-        ]
+        found: dict[int, Prediction] = {}
+        for calibration, rows in self.calibration.parts(signs.measures):
+            mine = np.flatnonzero(rows).tolist()
+            probs = calibration.probs(logits[rows])
+            sets = calibration.sets(probs, settings.coverage)
+            for i, p, members in zip(mine, probs, sets, strict=True):
+                sign, place = signs[i : i + 1], seen[i]
+                found[i] = self._judged(p, members, sign, place, settings, calibration)
+        return [found[i] for i in range(len(seen))]
 
     def _judged(
-        self, probs: Floats, members: Bools, signs: Signs, sighting: Sighting, settings: Settings
+        self,
+        probs: Floats,
+        members: Bools,
+        signs: Signs,
+        sighting: Sighting,
+        settings: Settings,
+        calibration: Calibration,
     ) -> Prediction:
-        calibration, score = self.calibration, float(signs.unknown_scores[0])
+        """`calibration` is the one that takes such a view."""
+        score = float(signs.unknown_scores[0])
         verdict = judge(
             probs,
             score,
@@ -229,9 +260,9 @@ class Predictor:
             calibration,
         )
         quality = dict(zip(MEASURES, signs.measures[0].tolist(), strict=True))
-        gate = calibration.quality
+        gate, apart = self.calibration.quality, self.calibration.poor is not None
         outside = gate.outside(quality) if gate else []
-        if gate and (warning := quality_reason(quality, outside, gate.worst)):
+        if gate and (warning := quality_reason(quality, outside, gate.worst, apart)):
             verdict = replace(verdict, reason=f"{verdict.reason} {warning}")
         bits, information = float(entropy(probs)), float(signs.mutual_information[0])
         return Prediction(
@@ -266,6 +297,8 @@ class Predictor:
             "theatre": None if theatre is None else theatre.id,
             "theatre_sha256": None if theatre is None else theatre.sha256,
             "date": None if day is None else day.isoformat(),
+            "theatre_prior": settings.theatre_prior,
+            "frame": settings.frame,
         }
 
     def fingerprint(self, settings: Settings) -> str:
@@ -290,6 +323,9 @@ def settings_from(said: Mapping[str, Any], theatre: Theatre | None = None) -> Se
             day=None if said["date"] is None else parse_day(said["date"]),
             sampling=Sampling.parse(said["every"]),
             box=(x0, y0, x1, y1) if said["box"] else None,
+            # Older records know nothing of these two.
+            theatre_prior=said.get("theatre_prior", False),
+            frame=said.get("frame"),
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"settings {said!r}: cannot be read ({error!r})") from error

@@ -113,6 +113,13 @@ class QualityGate:
                 found.append(name)
         return found
 
+    def flagged(self, measures: Reals) -> NDArray[np.bool_]:
+        """Which of N views (N,) are outside in any measure, by `measures` (N, M)."""
+        rows = np.asarray(measures, np.float64).tolist()
+        return np.array(
+            [bool(self.outside(dict(zip(MEASURES, row, strict=True)))) for row in rows], np.bool_
+        )
+
     def to_dict(self) -> dict[str, Any]:
         return {
             "middle": dict(self.middle),
@@ -141,11 +148,12 @@ class QualityGate:
 
 
 def quality_reason(
-    measures: Mapping[str, float], outside: Sequence[str], worst: Mapping[str, float]
+    measures: Mapping[str, float], outside: Sequence[str], worst: Mapping[str, float], apart: bool
 ) -> str | None:
     """The sentence for a view that is `outside` in these measures; None where it is in none.
 
     `worst` is the gate's: only what goes beyond it is said to exceed all that was calibrated on.
+    `apart` says that such views have a calibration of their own.
     """
     if not outside:
         return None
@@ -154,7 +162,12 @@ def quality_reason(
     beyond = all((measures[n] - worst[n]) * WORSE[n] > 0 for n in outside)
     than = "any that was calibrated on" if beyond else "nearly all that were calibrated on"
     what = "The aircraft" if list(outside) == ["size_px"] else "The view of the aircraft"
-    return f"{what} is {listed} than {than}: the probability may be too high."
+    so = (
+        "judged as pictures that were degraded on purpose"
+        if apart
+        else "the probability may be too high"
+    )
+    return f"{what} is {listed} than {than}: {so}."
 
 
 def _steps(measures: Reals) -> Floats:

@@ -4,7 +4,7 @@
 where there is one look; `unknown_score` is minus the largest logit, `unknown_p_value` the share of
 known aircraft that look so foreign. `picture_doubt` and `model_doubt` are ranks of entropy and
 mutual information among the calibration pictures. What was not measured and was not asked
-(operators without a theatre) is null.
+(operators and theatre_prior without a theatre) is null.
 """
 
 from __future__ import annotations
@@ -20,10 +20,14 @@ from typing import Any
 import numpy as np
 
 import airframe
+from airframe.calibration import Floats
+from airframe.decision import Verdict
 from airframe.looking import Sighting
 from airframe.operators import operators_of
 from airframe.predictor import Prediction, Predictor, Settings, describe
+from airframe.theatre_prior import assumes, counted_in, says
 from data.images import Still, StillError
+from data.taxonomy import Taxonomy
 
 Record = dict[str, Any]
 
@@ -47,15 +51,6 @@ def answer_record(
     """
     verdict, taxonomy = prediction.verdict, predictor.checkpoint.taxonomy
     named = verdict.status != "no_aircraft"
-    answer = None
-    if verdict.node is not None and verdict.probability is not None:
-        node = taxonomy[verdict.node]
-        answer = {
-            "node": node.id,
-            "rank": node.rank,
-            "label": node.label,
-            "probability": _rounded(verdict.probability),
-        }
     types = list(prediction.prediction_set)
     record: dict[str, Any] = {
         "schema": SCHEMA,
@@ -72,8 +67,8 @@ def answer_record(
             "records": None,
         },
         "status": verdict.status,
-        "answer": answer,
-        "candidates": _candidates(prediction, predictor, settings.top_k) if named else None,
+        "answer": _answer(verdict, taxonomy),
+        "candidates": _candidates(prediction.probs, predictor, settings.top_k) if named else None,
         "prediction_set": {"coverage": prediction.coverage, "types": types} if named else None,
         "uncertainty": {
             "entropy": _rounded(prediction.entropy),
@@ -88,12 +83,14 @@ def answer_record(
         "located": _located(prediction.sighting),
         "track": track,
         "operators": None,
+        "theatre_prior": None,
         "reason": verdict.reason,
         **_common(predictor, settings),
         "failure": None,
     }
     if settings.theatre is not None:
         record["operators"] = operators_of(record, settings.theatre, settings.day)
+        record["theatre_prior"] = _theatre_prior(prediction, predictor, settings)
     return record
 
 
@@ -118,6 +115,7 @@ def empty_record(
         "located": {"by": None, "score": None},
         "track": None,
         "operators": None,
+        "theatre_prior": None,
         "reason": reason,
         **_common(predictor, settings),
         "failure": None,
@@ -150,6 +148,7 @@ def failure_record(
         "located": None,
         "track": None,
         "operators": None,
+        "theatre_prior": None,
         "reason": error.message,
         **_common(predictor, settings),
         "failure": {"code": error.code, "message": error.message},
@@ -242,6 +241,15 @@ def _shape() -> dict[str, tuple[str, ...] | None]:
             "note",
             "sources",
         ),
+        "theatre_prior": (
+            "absent",
+            "fielded",
+            "status",
+            "answer",
+            "candidates",
+            "says",
+            "assumes",
+        ),
         "reason": None,
         "model": ("name", "version", "sha256", "engine"),
         "run": ("settings_sha256", "settings", "created_utc", "versions"),
@@ -266,15 +274,46 @@ def _cell(value: Any) -> Any:
     return value
 
 
-def _candidates(prediction: Prediction, predictor: Predictor, top_k: int) -> list[dict[str, Any]]:
-    order = np.argsort(-prediction.probs, kind="stable")
-    listed = [i for rank, i in enumerate(order) if rank < top_k or prediction.probs[i] > LISTED]
+def _answer(verdict: Verdict, taxonomy: Taxonomy) -> dict[str, Any] | None:
+    if verdict.node is None or verdict.probability is None:
+        return None
+    node = taxonomy[verdict.node]
+    return {
+        "node": node.id,
+        "rank": node.rank,
+        "label": node.label,
+        "probability": _rounded(verdict.probability),
+    }
+
+
+def _theatre_prior(
+    prediction: Prediction, predictor: Predictor, settings: Settings
+) -> dict[str, Any] | None:
+    """What the theatre's inventories would make of the answer; null where that was not asked."""
+    counted = counted_in(prediction, predictor, settings)
+    if counted is None:
+        return None
+    taxonomy = predictor.checkpoint.taxonomy
+    return {
+        "absent": counted.absent,
+        "fielded": list(counted.fielded),
+        "status": counted.verdict.status,
+        "answer": _answer(counted.verdict, taxonomy),
+        "candidates": _candidates(counted.probs, predictor, settings.top_k),
+        "says": says(counted, taxonomy),
+        "assumes": assumes(counted),
+    }
+
+
+def _candidates(probs: Floats, predictor: Predictor, top_k: int) -> list[dict[str, Any]]:
+    order = np.argsort(-probs, kind="stable")
+    listed = [i for rank, i in enumerate(order) if rank < top_k or probs[i] > LISTED]
     taxonomy = predictor.checkpoint.taxonomy
     return [
         {
             "type": predictor.classes[i],
             "label": taxonomy[f"type:{predictor.classes[i]}"].label,
-            "probability": _rounded(float(prediction.probs[i])),
+            "probability": _rounded(float(probs[i])),
         }
         for i in listed
     ]

@@ -165,8 +165,13 @@ def records_table(records: list[dict[str, Any]]) -> Table:
         when = f", {asked['date']}" if asked["date"] else ""
         table.add_column(f"operator ({asked['theatre']}{when})", overflow="fold", ratio=5)
         table.show_lines = True  # sentences fold
+    counted = any(r["theatre_prior"] for r in records)
+    if counted:
+        table.add_column("with the inventories counted in", overflow="fold", ratio=5)
     for record in records:
         operator = [Text(_operator(record))] if asked else []
+        if counted:
+            operator.append(Text((record["theatre_prior"] or {}).get("says", "")))
         table.add_row(
             Text(place_text(record)),
             Text(answer_text(record)),

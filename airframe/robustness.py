@@ -17,9 +17,9 @@ from airframe.decision import Calibration
 from airframe.degraded import CLEAN, GRID, Looked, Progress, kept_looks, mixed, whole_grid
 from airframe.evaluation import ECE_BINS, Evaluated, holds
 from airframe.foreign import unknown_scores
-from airframe.mending import SHIPPED, Mend, fit_mends
+from airframe.mending import ALIKE, Mend, fit_mends
 from airframe.predictor import Predictor
-from airframe.quality import MEASURES, QualityGate
+from airframe.quality import QualityGate
 from airframe.seen import AssessError
 from data.manifest import Sample
 from data.severity import DEGRADATIONS, SEVERITIES
@@ -38,8 +38,9 @@ def assess_degraded(
     """Figures of the labelled pictures of a split for each degradation, severity and kind.
 
     Where the manifest or the splits name a calibration split besides, its pictures, degraded at
-    random, are what the mends are fitted on (and the quality gate, where the checkpoint has none),
-    and every figure comes before and after each mend. `cache` is a path whose stem the files of
+    random, are what the mends are fitted on (and the quality gate, where the checkpoint has none;
+    and what it calibrates apart itself is not fitted again), and every figure comes before and
+    after each mend. `cache` is a path whose stem the files of
     looks get; None keeps none. Raises as `airframe.assess.assess`.
     """
     predictor = Predictor(task.checkpoint, device)
@@ -54,26 +55,28 @@ def assess_degraded(
         _cache(cache, task.split or "all"), _labelled(kept), whole_grid, predictor, progress
     )
     fitted = _calibration_looks(task, cache, predictor, progress)
-    gate, mends = shipped.quality, {SHIPPED: Mend(shipped)}
+    mends = {ALIKE: Mend(replace(shipped, poor=None))}
     if fitted is not None:
         plain = fitted.names == CLEAN
-        if gate is None:
-            gate = QualityGate.from_arrays(fitted.measures[plain], fitted.kinds[plain])
+        if shipped.quality is None:
+            fresh = QualityGate.from_arrays(fitted.measures[plain], fitted.kinds[plain])
+            shipped = replace(shipped, quality=fresh)
         mends = fit_mends(
             fitted.logits,
             allowed_matrix(fitted.samples, taxonomy, classes),
             fitted.kinds,
             ~plain,
-            gate.poorness(fitted.measures),
-            flagged(fitted, gate),
+            fitted.measures,
             shipped,
             taxonomy,
             classes,
         )
     cells: list[dict[str, Any]] = []
     for name, mend in mends.items():
-        evaluated = answered(looked, mend, gate, predictor, coverage)
-        cells += [{"calibration": name, **cell} for cell in cells_of(looked, evaluated, mend, gate)]
+        evaluated = answered(looked, mend, predictor, coverage)
+        found = cells_of(looked, evaluated, mend.calibration)
+        cells += [{"calibration": name, **cell} for cell in found]
+    gate = shipped.quality
     stretches = {n: m.stretch.to_dict() for n, m in mends.items() if m.stretch is not None}
     return {
         "checkpoint": {"name": predictor.checkpoint.name, "sha256": predictor.checkpoint.sha256},
@@ -119,66 +122,38 @@ def _calibration_looks(
 
 
 def answered(
-    looked: Looked,
-    mend: Mend,
-    gate: QualityGate | None,
-    predictor: Predictor,
-    coverage: float | None = None,
+    looked: Looked, mend: Mend, predictor: Predictor, coverage: float | None = None
 ) -> Evaluated:
     """What the mended checkpoint answers to each look."""
     logits: Reals = looked.logits
-    if gate is not None:
-        logits = mend.stretched(looked.logits, gate.poorness(looked.measures))
+    if mend.calibration.quality is not None:
+        logits = mend.stretched(logits, mend.calibration.quality.poorness(looked.measures))
     taxonomy, classes = predictor.checkpoint.taxonomy, predictor.classes
-    allowed = allowed_matrix(looked.samples, taxonomy, classes)
-    scores = unknown_scores(looked.logits)
-    found: list[Evaluated] = []
-    rows: list[int] = []
-    for calibration, mine in _parts(looked, mend, gate):
-        here = np.flatnonzero(mine).tolist()
-        rows += here
-        found.append(
-            Evaluated.answer(
-                [looked.samples[i] for i in here],
-                logits[mine],
-                allowed[mine],
-                calibration,
-                taxonomy,
-                classes,
-                coverage,
-                faint=looked.faint[mine],
-                scores=scores[mine],
-            )
-        )
-    order = np.argsort(rows)
-    verdicts = [verdict for part in found for verdict in part.verdicts]
-    return replace(
-        found[0],
-        samples=looked.samples,
-        probs=np.concatenate([part.probs for part in found])[order],
-        sets=np.concatenate([part.sets for part in found])[order],
-        allowed=allowed,
-        verdicts=tuple(verdicts[i] for i in order.tolist()),
+    return Evaluated.answer(
+        looked.samples,
+        logits,
+        allowed_matrix(looked.samples, taxonomy, classes),
+        mend.calibration,
+        taxonomy,
+        classes,
+        coverage,
+        faint=looked.faint,
+        scores=unknown_scores(looked.logits),
+        measures=looked.measures,
     )
 
 
-def _parts(looked: Looked, mend: Mend, gate: QualityGate | None) -> list[tuple[Calibration, Bools]]:
-    """Which calibration takes which looks; none that takes no look."""
-    outside = np.zeros(len(looked.samples), np.bool_) if gate is None else flagged(looked, gate)
-    return [(calibration, mine) for calibration, mine in mend.parts(outside) if mine.any()]
-
-
 def cells_of(
-    looked: Looked, evaluated: Evaluated, mend: Mend, gate: QualityGate | None
+    looked: Looked, evaluated: Evaluated, calibration: Calibration
 ) -> list[dict[str, Any]]:
     """For each condition and kind: accuracy, NLL, ECE, sets, answers, and the shares that the
     localizer missed, that were called foreign, and that are outside in quality. ALL is a severity's
     degradations together."""
     columns = _columns(evaluated)
     columns["missed_rate"] = (~np.isnan(looked.faint)).astype(np.float64)
-    columns["unknown_rate"] = _foreign(looked, _parts(looked, mend, gate))
-    if gate is not None:
-        columns["flag_rate"] = flagged(looked, gate).astype(np.float64)
+    columns["unknown_rate"] = _foreign(looked, calibration)
+    if calibration.quality is not None:
+        columns["flag_rate"] = calibration.quality.flagged(looked.measures).astype(np.float64)
     conditions = [(GRID[0], looked.names == CLEAN)]
     conditions += [((n, s), (looked.names == n) & (looked.severities == s)) for n, s in GRID[1:]]
     conditions += [((ALL, s), looked.severities == s) for s in SEVERITIES]
@@ -234,16 +209,10 @@ def _figures(evaluated: Evaluated, columns: dict[str, Floats], mine: Bools) -> d
     return figures
 
 
-def _foreign(looked: Looked, parts: list[tuple[Calibration, Bools]]) -> Floats:
+def _foreign(looked: Looked, calibration: Calibration) -> Floats:
     """1 for looks (N,) that are called unknown for looking unlike any known aircraft."""
     scores, foreign = unknown_scores(looked.logits), np.zeros(len(looked.samples))
-    for calibration, mine in parts:
-        values = [calibration.known.p_value(score) for score in scores[mine].tolist()]
-        foreign[mine] = [p is not None and p < calibration.false_unknown for p in values]
+    for part, mine in calibration.parts(looked.measures):
+        values = [part.known.p_value(score) for score in scores[mine].tolist()]
+        foreign[mine] = [p is not None and p < part.false_unknown for p in values]
     return foreign
-
-
-def flagged(looked: Looked, gate: QualityGate) -> Bools:
-    """Which looks (N,) are outside in quality."""
-    rows = [dict(zip(MEASURES, row, strict=True)) for row in looked.measures.tolist()]
-    return np.array([bool(gate.outside(row)) for row in rows], np.bool_)

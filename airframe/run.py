@@ -20,9 +20,11 @@ from airframe.clip_calibration import Looking, fit_frames
 from airframe.config import Config, ConfigError, dump_config
 from airframe.corpus import Corpus, allowed_matrix, build_corpus, with_boxes, without_boxes
 from airframe.decision import Calibration, fit_absence
+from airframe.degraded import look_at, mixed
 from airframe.doubt import DoubtScale, entropy, split_doubt
 from airframe.evaluation import Evaluated, evaluate
 from airframe.looking import found_boxes, sightings
+from airframe.mending import fit_poor
 from airframe.plots import plot_confusion, plot_curves, plot_reliability
 from airframe.processes import is_prepared, this_process, wait_until_prepared
 from airframe.provenance import provenance
@@ -233,6 +235,7 @@ def _calibrate(
         if config.calibration.track_frames:
             correlation = fit_frames(looking, known, allowed[labelled], calibration, config)
             calibration = replace(calibration, frame_correlation=correlation)
+    calibration = _poor(looking, known, calibration, corpus, config)
     val = corpus.split("val")
     evaluated = Evaluated.answer(
         val,
@@ -242,8 +245,38 @@ def _calibrate(
         corpus.taxonomy,
         corpus.classes,
         faint=_faint(val, looking.localizer),
+        measures=np.stack([_view(sample) for sample in val]),
     )
     return calibration, evaluated
+
+
+def _poor(
+    looking: Looking,
+    known: Sequence[Sample],
+    calibration: Calibration,
+    corpus: Corpus,
+    config: Config,
+) -> Calibration:
+    """With a calibration of their own for views outside in quality, from `known` degraded."""
+    draws = config.calibration.degraded
+    if not draws or calibration.quality is None:
+        return calibration
+    looked = look_at(
+        known,
+        lambda sample: mixed(sample, draws),
+        looking,
+        lambda todo: track(todo, "degrading", transient=True),
+    )
+    poor = fit_poor(
+        looked.logits,
+        allowed_matrix(looked.samples, corpus.taxonomy, corpus.classes),
+        looked.kinds,
+        calibration.quality.flagged(looked.measures),
+        calibration,
+        corpus.taxonomy,
+        corpus.classes,
+    )
+    return replace(calibration, poor=poor)
 
 
 def _usual(

@@ -14,8 +14,10 @@ import numpy as np
 from airframe.calibration import Bools, Floats
 from airframe.looking import Sighting
 from airframe.predictor import Outputs, Predictor
+from airframe.quality import MEASURES, as_row
 from data.images import Still, StillError, open_still
 from data.manifest import Box, Sample
+from data.quality import measures
 from data.views import RGB, pixels
 
 Batches = list[Sequence[Sample]]
@@ -31,13 +33,14 @@ class AssessError(ValueError):
 @dataclass(frozen=True)
 class Seen:
     """Samples that opened, what the network says of each (N), how faint what was not located there
-    (N,), and the size of each one's largest true box, the root of its area in pixels (N,), NaN
-    without one."""
+    (N,), the size of each one's largest true box, the root of its area in pixels (N,), NaN without
+    one, and the measures (N, M) of `data.quality` where it was looked."""
 
     samples: list[Sample]
     outputs: Outputs
     faint: Floats
     sizes: Floats
+    measures: Floats
     failures: list[str]
 
     def rows(self, chosen: Bools) -> Seen:
@@ -45,7 +48,8 @@ class Seen:
         keep = np.flatnonzero(chosen)
         outputs = Outputs(self.outputs.looks[keep], self.outputs.features[keep])
         samples = [self.samples[i] for i in keep]
-        return Seen(samples, outputs, self.faint[keep], self.sizes[keep], self.failures)
+        kept = self.faint[keep], self.sizes[keep], self.measures[keep]
+        return Seen(samples, outputs, *kept, self.failures)
 
 
 def look_at(
@@ -63,6 +67,7 @@ def look_at(
     rows: list[Outputs] = []
     sighted: list[Sighting] = []
     sizes: list[float] = []
+    quality: list[Floats] = []
     failures: list[str] = []
     batches: Batches = [samples[i : i + batch_size] for i in range(0, len(samples), batch_size)]
     for batch in progress(batches):
@@ -81,6 +86,7 @@ def look_at(
         if views:
             rows.append(predictor.outputs(views))
             sighted += [sighting for _, sighting in views]
+            quality += [as_row(measures(still.rgb, place.box)) for still, place in views]
     if not rows:
         raise AssessError(f"none of {len(samples)} pictures could be opened: {failures[0]}")
     outputs = Outputs(
@@ -89,7 +95,7 @@ def look_at(
     if look in ("box alone", "frame alone"):
         outputs = _alone(outputs, predictor, look.split()[0])
     faint = np.array([s.faint if s.missed else np.nan for s in sighted])
-    return Seen(answered, outputs, faint, np.array(sizes), failures)
+    return Seen(answered, outputs, faint, np.array(sizes), np.stack(quality), failures)
 
 
 def cached(
@@ -102,17 +108,19 @@ def cached(
 ) -> Seen:
     """`look_at`, but read from the folder `cache` where these networks were asked the same of the
     same pictures before. What failed is not kept."""
-    said = [look, network_digest(predictor), *map(_version, samples)]
+    said = [look, *MEASURES, network_digest(predictor), *map(_version, samples)]
     digest = hashlib.sha256("\n".join(said).encode()).hexdigest()
     path = None if cache is None else cache / f"{digest[:24]}.npz"
     if path and path.exists():
         with np.load(path) as kept:
             outputs = Outputs(kept["looks"], kept["features"])
-            return Seen(list(samples), outputs, kept["faint"], kept["sizes"], [])
+            rest = kept["faint"], kept["sizes"], kept["measures"]
+            return Seen(list(samples), outputs, *rest, [])
     seen = look_at(samples, predictor, look, batch_size, progress)
     if path and not seen.failures:
         path.parent.mkdir(parents=True, exist_ok=True)
-        arrays: dict[str, Any] = {**vars(seen.outputs), "faint": seen.faint, "sizes": seen.sizes}
+        arrays: dict[str, Any] = dict(vars(seen.outputs))
+        arrays |= {"faint": seen.faint, "sizes": seen.sizes, "measures": seen.measures}
         np.savez(path, allow_pickle=False, **arrays)
     return seen
 

@@ -19,10 +19,12 @@ from airframe.corpus import allowed_matrix, ancestor_index
 from airframe.doubt import entropy, split_doubt
 from airframe.foreign_scores import Head, Known, auroc, fpr95
 from airframe.predictor import Outputs, Predictor
+from airframe.quality import as_row
 from airframe.seen import LOOKS, Progress, Seen, cached
 from data.degrade import overlay_text
 from data.images import Still
 from data.manifest import Sample
+from data.quality import measures
 from data.synthetic.sky import draw_sky
 from data.views import RGB
 
@@ -117,17 +119,19 @@ def unphotographed(seed: int = 0) -> dict[str, list[RGB]]:
 
 
 def _drawn(predictor: Predictor, pictures: Sequence[RGB]) -> Seen:
-    rows, faint = [], []
+    rows, faint, quality = [], [], []
     for rgb in pictures:
         height, width = rgb.shape[:2]
         still = Still(rgb, "drawn", "", 0, width, height, "PNG", None)
         sighting = predictor.look(still)[0]
         rows.append(predictor.outputs([(still, sighting)]))
         faint.append(sighting.faint if sighting.missed else np.nan)
+        quality.append(as_row(measures(rgb, sighting.box)))
     outputs = Outputs(
         np.concatenate([row.looks for row in rows]), np.concatenate([row.features for row in rows])
     )
-    return Seen([], outputs, np.array(faint), np.full(len(rows), np.nan), [])
+    sizes = np.full(len(rows), np.nan)
+    return Seen([], outputs, np.array(faint), sizes, np.stack(quality), [])
 
 
 def measure(collected: Collected, predictor: Predictor, head: Head) -> dict[str, Any]:

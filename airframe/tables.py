@@ -33,8 +33,15 @@ _KINDS = {
     },
     "box": "list<double>",
     "operators.decisive": "bool",
+    "theatre_prior.absent": "double",
     **dict.fromkeys(
-        ("prediction_set.types", "operators.consistent_with", "operators.sources"), "list<string>"
+        (
+            "prediction_set.types",
+            "operators.consistent_with",
+            "operators.sources",
+            "theatre_prior.fielded",
+        ),
+        "list<string>",
     ),
 }
 

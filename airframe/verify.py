@@ -33,8 +33,16 @@ HASH_BITS = 4
 _APART = {"source.path", "source.records", "run.created_utc", "run.versions", "model.engine"}
 _APART |= {"failure.message"}
 # Lists by what is in them: at the end of one a near tie may leave another one out.
-_KEYED = {"candidates": ("type", "probability"), "track.carried_by": ("index", "weight")}
+_KEYED = {
+    "candidates": ("type", "probability"),
+    "theatre_prior.candidates": ("type", "probability"),
+    "track.carried_by": ("index", "weight"),
+}
 _BY_PROBABILITY = {"prediction_set.types", "operators.sources"}
+# Sentences that repeat numbers of other fields, and types in the order of their probabilities.
+_TOLD = {"operators.note", "theatre_prior.says"}
+# Settings that older records do not tell: false is then what they were made with.
+_SINCE = {"run.settings.theatre_prior"}
 
 
 class VerifyError(ValueError):
@@ -81,7 +89,7 @@ def differences(old: Any, new: Any, at: str = "") -> Iterator[str]:
     """Where two records, or parts of them at the key `at`, differ by more than the tolerance."""
     if at in _APART or (at == "reason" and _bare(old) == _bare(new)):
         return
-    if at == "operators.note" and _words(old) == _words(new):
+    if (at in _TOLD and _words(old) == _words(new)) or (at in _SINCE and not (old or new)):
         return
     if isinstance(old, dict) and isinstance(new, dict):
         for key in {**old, **new}:

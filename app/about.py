@@ -102,11 +102,13 @@ def _figure(figure: Mapping[str, Any] | None, key: str) -> str:
     return f"{100 * figure['value']:.0f} %{span}"
 
 
-def reliability_html(bins: Sequence[Bin], reviewed: int) -> str:
+def reliability_html(bins: Sequence[Bin], reviewed: int, denials: tuple[int, int] = (0, 0)) -> str:
     """How often the visitor agreed with answers, against how sure these were: a plot, and a table
-    that says the same to who does not see it."""
+    that says the same to who does not see it. `denials` are the reviewed answers `no_aircraft` and
+    how many were right: they state no probability, so that they stand below the plot."""
+    denied = f'<p class="af-small">{escape(texts.denied(*denials))}</p>' if denials[0] else ""
     if not bins:
-        return f'<p class="af-hint">{escape(texts.NO_REVIEWS)}</p>'
+        return denied or f'<p class="af-hint">{escape(texts.NO_REVIEWS)}</p>'
     points = "".join(_point(one) for one in bins)
     rows = "".join(
         f"<tr><td>{100 * b.low:.0f} to {100 * b.high:.0f} %</td><td>{b.n}</td>"
@@ -129,7 +131,7 @@ def reliability_html(bins: Sequence[Bin], reviewed: int) -> str:
         f"</svg><figcaption>{escape(texts.RELIABILITY)}</figcaption></figure>"
         '<div class="af-scroll"><table><thead><tr><th scope="col">Stated</th><th scope="col">n</th>'
         '<th scope="col">Mean stated</th><th scope="col">Right</th><th scope="col">95 % interval'
-        f"</th></tr></thead><tbody>{rows}</tbody></table></div>"
+        f"</th></tr></thead><tbody>{rows}</tbody></table></div>{denied}"
     )
 
 

@@ -51,9 +51,11 @@ class Entry:
 
     @property
     def answers(self) -> list[Record]:
-        """What a person reads first: the records of a still, of a clip those that sum it up."""
-        summed = [record for record in self.records if not record["source"]["frame"]]
-        return summed or self.records[-1:]
+        """What a person reads first: the records of a still, of a clip those that sum it up, then
+        those of the boxes that a visitor drew on frames of it."""
+        found = [record for record in self.records if not words.drawn(record)]
+        summed = [record for record in found if not record["source"]["frame"]]
+        return [*(summed or found[-1:]), *filter(words.drawn, self.records)]
 
     def frame(self, index: int) -> list[Record]:
         """The records of one frame of a clip."""
@@ -74,14 +76,20 @@ class Answers:
         self._limits, self._lock = limits, Lock()
 
     def records(
-        self, path: str, name: str, settings: Settings, box: Sequence[float] | None = None
+        self,
+        path: str,
+        name: str,
+        settings: Settings,
+        box: Sequence[float] | None = None,
+        frame: int | None = None,
     ) -> Iterator[Record]:
         """The records of the file at `path` as infer.py makes them, told under its own `name`.
 
-        `box` is a visitor's, in pixels of a still; BoxError where it does not fit.
+        `box` is a visitor's, in pixels of a still, or of the frame of a clip with that number;
+        BoxError where it does not fit.
         """
         queue = Queue()
-        for record in self._made(path, Task(settings, box=box)):
+        for record in self._made(path, Task(replace(settings, frame=frame), box=box)):
             queue.write(record)
             yield from (_told(one, path, name) for one in queue.taken())
         queue.end_file()
@@ -130,35 +138,68 @@ class Answers:
         entry.seconds = time.monotonic() - started
         yield entry
 
-    def again(self, entry: Entry, shares: Sequence[float], which: int, settings: Settings) -> int:
-        """Answer a box that a visitor drew on a still, in shares of it; where the answer stands.
+    def again(
+        self, entry: Entry, shares: Sequence[float], shown: Record, settings: Settings
+    ) -> Record:
+        """Answer a box that a visitor drew on a still, or on a frame of a clip, in shares of it.
 
-        It takes the place of an older box of theirs where that is the one shown. Raises StillError
-        where the upload is gone, BoxError for a box that the picture does not have.
+        `shown` is the record that the picture was shown for; an older box of theirs is replaced
+        where it is that one. Raises StillError where the upload is gone, BoxError for a box that
+        the picture does not have.
         """
-        source = entry.records[which]["source"]
+        source = shown["source"]
         sides = (source["width"], source["height"]) * 2
         box = [round(share * side, 1) for share, side in zip(shares, sides, strict=True)]
-        (record,) = self.records(entry.path, entry.name, settings, box)
+        record = self._boxed(entry, box, source["frame"], settings)
+        if words.drawn(shown):
+            entry.records = [record if one is shown else one for one in entry.records]
+        else:
+            entry.records.append(record)
+        return record
+
+    def _boxed(
+        self, entry: Entry, box: Sequence[float], moment: Record | None, settings: Settings
+    ) -> Record:
+        index = None if moment is None else int(moment["index"])
+        (record,) = self.records(entry.path, entry.name, settings, box, index)
         if record["failure"]:
             raise StillError(record["failure"]["code"], record["failure"]["message"])
-        if words.drawn(entry.records[which]):
-            entry.records[which] = record
-            return which
-        entry.records.append(record)
-        return len(entry.records) - 1
+        return record
+
+    def renew(self, entry: Entry, settings: Settings) -> None:
+        """Answer a file again under other settings, the boxes that a visitor drew too.
+
+        Raises StillError, and leaves the entry as it was, where the upload is gone.
+        """
+        if entry.answers[0]["failure"]:
+            entry.records = [self.under(record, settings) for record in entry.records]
+            return
+        records = list(self.records(entry.path, entry.name, settings))
+        failure = records[-1]["failure"]
+        if failure and failure["code"] == "missing":
+            raise StillError(failure["code"], failure["message"])
+        records += [
+            self._boxed(entry, record["box"], record["source"]["frame"], settings)
+            for record in entry.records
+            if words.drawn(record)
+        ]
+        entry.records = records
 
     def under(self, record: Record, settings: Settings) -> Record:
-        """A record as other settings of theatre and day make it: they leave the rest as it is."""
+        """A record as other settings of theatre and day make it: they leave the rest as it is.
+
+        Not so where the inventories are counted in, which takes what no record holds: `renew`.
+        """
         told = None
         if settings.theatre is not None:
             told = operators_of(record, settings.theatre, settings.day)
-        no_place = {"theatre": None, "date": None}
+        no_place = {"theatre": None, "date": None, "theatre_prior": False}
         then = settings_from({**record["run"]["settings"], **no_place})
-        now = replace(then, theatre=settings.theatre, day=settings.day)
+        asked = {name: getattr(settings, name) for name in ("theatre", "day", "theatre_prior")}
+        now = replace(then, **asked)
         sha256, said = self.predictor.fingerprint(now), self.predictor.said(now)
         run = {**record["run"], "settings_sha256": sha256, "settings": said}
-        return {**record, "operators": told, "run": run}
+        return {**record, "operators": told, "theatre_prior": None, "run": run}
 
     def illustrate(self, entry: Entry) -> None:
         """The thumbnail of an entry and, of a clip, the frames that carried its verdicts."""

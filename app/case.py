@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,7 +10,7 @@ from airframe.predictor import Settings
 from app import export, pictures, texts, words
 from app.answers import Answers, Entry
 from app.cues import cues_html
-from app.flown import operators_html
+from app.flown import operators_html, prior_html
 from app.markup import answers_html, waiting_html
 from app.timeline import timeline_html
 from data.images import StillError
@@ -52,10 +53,34 @@ class Case:
             self.chosen, self.which, self.frame, self.heat = index, 0, None, False
         elif what == "aircraft" and entry and 0 <= index < len(entry.answers):
             self.which, self.frame, self.heat = index, None, False
+        elif what == "box" and entry:
+            self._choose_box(index)
         elif what == "frame" and entry and entry.frame(index):
             self.frame, self.heat = index, False
+            if self.record and self.record["source"]["frame"]:  # of a box in another frame
+                self.which = 0
         elif what == "heat":
             self.heat = bool(index)
+
+    def _choose_box(self, index: int) -> None:
+        """The answer that a box in the picture stands for: of a clip that of the same aircraft."""
+        records, _ = self.looked_at()
+        if not 0 <= index < len(records) or self.entry is None:
+            return
+        picked, shown = records[index], self.shown_frame()
+        for number, answer in enumerate(self.entry.answers):
+            followed = answer["track"] and picked["track"]
+            if answer is picked or (followed and answer["track"]["id"] == picked["track"]["id"]):
+                self.which, self.frame, self.heat = number, shown, False
+
+    def redraw(self, answers: Answers, shares: Sequence[float]) -> None:
+        """Answer a box drawn on the picture, and show that. Raises StillError, BoxError."""
+        entry = self.entry
+        assert entry is not None
+        records, which = self.looked_at()
+        record = answers.again(entry, shares, records[which], self.settings)
+        self.which = next(i for i, one in enumerate(entry.answers) if one is record)
+        self.frame, self.heat = None, False
 
     def looked_at(self) -> tuple[list[Record], int]:
         """The records whose boxes the picture shows, and which of them is the answer's."""
@@ -69,7 +94,7 @@ class Case:
         own = [
             i
             for i, r in enumerate(records)
-            if track and r["track"] and r["track"]["id"] == track["id"]
+            if r is record or (track and r["track"] and r["track"]["id"] == track["id"])
         ]
         return records, own[0] if own else 0
 
@@ -78,6 +103,8 @@ class Case:
         entry, record = self.entry, self.record
         if entry is None or record is None or not entry.clip:
             return None
+        if record["source"]["frame"]:
+            return int(record["source"]["frame"]["index"])
         carried = record["track"]["carried_by"] if record["track"] else []
         first = next((r["source"]["frame"] for r in entry.records if r["source"]["frame"]), None)
         default = carried[0] if carried else first
@@ -93,7 +120,7 @@ def answer_panel(case: Case, answers: Answers) -> str:
     if entry.clip:
         middle = timeline_html(entry.records, entry.answers, entry.thumbs, case.shown_frame())
     record = entry.answers[case.which]
-    after = cues_html(record, load_cards()) + operators_html(record)
+    after = cues_html(record, load_cards()) + operators_html(record) + prior_html(record)
     return answers_html(entry.answers, answers.scale, case.which, middle, after)
 
 
@@ -121,7 +148,7 @@ def picture_panel(case: Case, answers: Answers) -> str:
         which,
         entry.name,
         heat=heat,
-        editable=not entry.clip,
+        editable=frame is not None or not entry.clip,
         note=words.frame_note(frame) if frame else "",
     )
 

@@ -11,7 +11,7 @@ from typing import Any
 from airframe.batch import RecordWriter
 from airframe.decision import percent
 from app import words
-from app.flown import operators_html
+from app.flown import operators_html, prior_html
 
 Record = dict[str, Any]
 
@@ -81,7 +81,8 @@ def _answer(record: Record, number: int, of: int) -> str:
     return (
         f"<h3>{which}{escape(said.title)}{chance}</h3><p>{escape(said.kicker)}</p>{reason}"
         f"{_candidates(record)}<p>{escape(words.set_sentence(record))}</p>"
-        f"{operators_html(record, folded=False)}{_rows(words.evidence(record) + _doubt(record))}"
+        f"{operators_html(record, folded=False)}{prior_html(record)}"
+        f"{_rows(words.evidence(record) + _doubt(record))}"
     )
 
 

@@ -26,14 +26,22 @@ def there(checkpoint: str) -> bool:
 def load(checkpoint: str, limits: PageLimits) -> Answers:
     """The answers of a released checkpoint by its name, or of one in a folder.
 
-    Raises CheckpointError. Takes as long as PyTorch does: seconds.
+    Raises CheckpointError. Takes as long as PyTorch does: seconds. One still is answered and the
+    cards are read before, so that no visitor waits for what only a first answer takes.
     """
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+    import numpy as np
+
     from airframe.predictor import Predictor, checkpoint_folder
     from app.answers import Answers
+    from data.images import Still
+    from data.recognition import load_cards
 
     folder = checkpoint_folder(checkpoint)
     predictor = Predictor(folder)
+    grey = np.full((400, 640, 3), 128, np.uint8)
+    predictor.predict([Still(grey, "", "", 0, 640, 400, "", None)])
+    load_cards()
     return Answers(predictor, limits, measured(folder, predictor.checkpoint.sha256))
 
 

@@ -103,7 +103,10 @@ def _choice_html(records: Sequence[Record], which: int) -> str:
 
 
 def _whose(record: Record) -> str:
-    return ", your box" if words.drawn(record) else ""
+    if not words.drawn(record):
+        return ""
+    frame = record["source"]["frame"]
+    return f", your box at {texts.clock(frame['time_s'])}" if frame else ", your box"
 
 
 def answer_html(record: Record, scale: Scale, middle: str = "", after: str = "") -> str:

@@ -104,8 +104,9 @@ def _keeping() -> dict[str, Any]:
     """What a person does with an answer: review it, save it, read its record."""
     _html(markup.heading_html("Your review", texts.REVIEW))
     with gr.Row(elem_classes="af-buttons"):
-        confirm = gr.Button("Confirm", size="sm", elem_id="confirm")
-        aside = gr.Button("Set aside", size="sm", elem_id="aside")
+        confirm = gr.Button("Confirm", size="sm", elem_id="confirm", min_width=80)
+        empty = gr.Button("No aircraft", size="sm", elem_id="empty", min_width=80)
+        aside = gr.Button("Set aside", size="sm", elem_id="aside", min_width=80)
     with gr.Row(elem_classes="af-buttons"):
         node = gr.Dropdown(_labels(), value=None, label="It shows", elem_id="node", min_width=160)
         correct = gr.Button("Correct", size="sm", elem_id="correct", min_width=80)
@@ -115,6 +116,7 @@ def _keeping() -> dict[str, Any]:
         choices = [("Not asked", ""), *((name, name) for name in theatres())]
         theatre = gr.Dropdown(choices, value="", label="Theatre", elem_id="theatre", min_width=160)
         day = gr.Textbox(label="Day, YYYY-MM-DD", max_lines=1, elem_id="day", min_width=120)
+    prior = gr.Checkbox(False, label=texts.COUNT_IN, elem_id="prior", container=False)
     _html(markup.heading_html("Save this case"))
     with gr.Row(elem_classes="af-buttons"):
         saves = {
@@ -127,11 +129,13 @@ def _keeping() -> dict[str, Any]:
     return {
         "confirm": confirm,
         "aside": aside,
+        "empty": empty,
         "node": node,
         "correct": correct,
         "told": told,
         "theatre": theatre,
         "day": day,
+        "prior": prior,
         "saves": saves,
         "clear": clear,
         "record": record,

@@ -108,11 +108,12 @@ def stage_html(
     over = f'<img class="af-heat" src="{escape(heat)}" alt="">' if heat else ""
     said = texts.HEAT_CAUTION if heat else note
     caption = f"<figcaption>{escape(said)}</figcaption>" if said else ""
+    named = bool(records[which]["candidates"])
     help_ = (
         f' aria-describedby="af-stage-help" data-editable="{width},{height}"' if editable else ""
     )
     return (
-        f'<figure class="af-figure">{_tools_html(bool(heat), editable)}'
+        f'<figure class="af-figure">{_tools_html(bool(heat), editable, named)}'
         f'<div class="af-stage" tabindex="0" role="group" aria-label="{escape(texts.PICTURE)}"'
         f'{help_}><img class="af-picture" src="{escape(picture)}" draggable="false" '
         f'alt="{escape(words.picture_alt(name, records, which))}">{over}{boxes}'
@@ -120,15 +121,18 @@ def stage_html(
     )
 
 
-def _tools_html(heat: bool, editable: bool) -> str:
+def _tools_html(heat: bool, editable: bool, named: bool) -> str:
+    """`named`: there is an answer whose map can be shown."""
     pressed = "true" if heat else "false"
+    map_ = (
+        f'<button type="button" data-pick="heat" data-index="{0 if heat else 1}" '
+        f'aria-pressed="{pressed}">What carried it</button>'
+    )
     draw = '<button type="button" data-tool="draw" aria-pressed="false">Draw a box</button>'
     help_ = f'<span id="af-stage-help" class="af-small">{escape(texts.STAGE_HELP)}</span>'
     return (
         f'<div class="af-tools" role="toolbar" aria-label="Picture">{draw if editable else ""}'
-        f'<button type="button" data-pick="heat" data-index="{0 if heat else 1}" '
-        f'aria-pressed="{pressed}">What carried it</button>'
-        f"{help_ if editable else ''}</div>"
+        f"{map_ if named else ''}{help_ if editable else ''}</div>"
     )
 
 

@@ -18,7 +18,9 @@ from typing import Any
 from data.taxonomy import Taxonomy
 
 Record = dict[str, Any]
-VERDICTS = ("confirmed", "corrected", "set aside")
+VERDICTS = ("confirmed", "corrected", "no aircraft", "set aside")
+# Of the kinds that the shipped configs take for pictures of nothing (data.background_kinds).
+NOTHING = "other"
 DATABASE, MANIFEST, PICTURES = "reviews.sqlite", "manifest.csv", "pictures"
 _TABLE = """
 CREATE TABLE IF NOT EXISTS reviews (
@@ -74,11 +76,14 @@ class Reviews:
         """Keep what a person said of a record.
 
         `node` is the type or family that it shows, by the taxonomy's id: of a confirmed answer its
-        own, of one set aside None. `picture` is the still's own file, or a clip's frame as PNG;
-        `suffix` its ending. Raises ReviewError.
+        own, of one set aside None. "no aircraft" says that the whole picture shows none, and so
+        does who confirms the answer `no_aircraft`. `picture` is the still's own file, or a clip's
+        frame as PNG; `suffix` its ending. Raises ReviewError.
         """
         if verdict not in VERDICTS:
             raise ReviewError(f"review {verdict!r} is none of {', '.join(VERDICTS)}")
+        if verdict == "confirmed" and record["status"] == "no_aircraft":
+            verdict = "no aircraft"
         if verdict == "confirmed":
             if not record["answer"]:
                 raise ReviewError(
@@ -102,7 +107,7 @@ class Reviews:
                     source["path"],
                     f"{PICTURES}/{name}",
                     verdict,
-                    node if verdict != "set aside" else None,
+                    node if verdict in ("confirmed", "corrected") else None,
                     record["answer"] and record["answer"]["node"],
                     record["answer"] and record["answer"]["probability"],
                     (record["uncertainty"] or {}).get("entropy"),
@@ -122,16 +127,31 @@ class Reviews:
         return sorted(found, key=lambda r: (self.agrees(r) is True, -(r["entropy"] or 0.0)))
 
     def agrees(self, row: dict[str, Any]) -> bool | None:
-        """Whether the answer holds what the person saw; None where either named nothing."""
+        """Whether the answer holds what the person saw; None where either said nothing.
+
+        Where the person saw no aircraft every name is wrong, and `no_aircraft` is right.
+        """
+        denied = json.loads(row["record"])["status"] == "no_aircraft"
+        if row["verdict"] == "no aircraft":
+            return denied or (None if row["answer"] is None else False)
+        if row["node"] is not None and denied:
+            return False
         if row["node"] is None or row["answer"] is None:
             return None
         if row["node"] not in self._taxonomy:  # named by a checkpoint of another taxonomy
             return bool(row["node"] == row["answer"])
         return row["answer"] in {node.id for node in self._taxonomy.path(row["node"])}
 
+    def denials(self) -> tuple[int, int]:
+        """How many reviewed answers were `no_aircraft`, and how many of them were right. They state
+        no probability, so that no bin holds them."""
+        judged = [self.agrees(r) for r in self.rows() if r["answer"] is None]
+        said = [right for right in judged if right is not None]
+        return len(said), sum(said)
+
     def bins(self, edges: Sequence[float] = (0.0, 0.5, 0.7, 0.8, 0.9, 0.95, 1.0)) -> list[Bin]:
         """The reviewed answers by what they said their probability was: a reliability plot."""
-        judged = [(r["probability"], self.agrees(r)) for r in self.rows()]
+        judged = [(r["probability"], self.agrees(r)) for r in self.rows() if r["answer"]]
         pairs = [(p, right) for p, right in judged if right is not None]
         found = []
         for low, high in pairwise(edges):
@@ -144,14 +164,19 @@ class Reviews:
 
     def manifest(self) -> str:
         """The reviewed pictures as `data.manifest` reads them, the most doubtful first; pictures of
-        one clip or file are one group. Written beside the pictures too. Raises ReviewError."""
-        merged: dict[tuple[str, str], dict[str, Any]] = {}
-        for row in self.rows():
+        one clip or file are one group. A picture in which no aircraft was seen is of the kind
+        `NOTHING`, unless another review of it names one. Written beside the pictures too. Raises
+        ReviewError."""
+        rows = self.rows()
+        shown = {row["picture"] for row in rows if row["node"]}
+        merged: dict[tuple[str, str | None], dict[str, Any]] = {}
+        for row in rows:
+            nothing = row["verdict"] == "no aircraft" and row["picture"] not in shown
             rank, _, name = (row["node"] or "").partition(":")
-            if rank not in ("type", "family"):
+            if rank not in ("type", "family") and not nothing:
                 continue
             key = row["picture"], row["node"]
-            shares = json.loads(row["box"])
+            shares = None if nothing else json.loads(row["box"])
             box = " ".join(f"{value:.6f}" for value in shares) if shares else ""
             if key in merged:  # two aircraft of one type in a picture are one row of two boxes
                 merged[key]["box"] = ";".join(filter(None, (merged[key]["box"], box)))
@@ -160,7 +185,7 @@ class Reviews:
                 "path": row["picture"],
                 "type": name if rank == "type" else "",
                 "family": name if rank == "family" else "",
-                "kind": "reviewed",
+                "kind": NOTHING if nothing else "reviewed",
                 "group": row["sha256"],
                 "box": box,
                 "source": "reviews",
@@ -169,7 +194,7 @@ class Reviews:
             }
         if not merged:
             raise ReviewError(
-                "no review names a type or a family yet: confirm or correct some first"
+                "no review names a type, a family or no aircraft yet: confirm or correct some first"
             )
         text = io.StringIO()
         writer = csv.DictWriter(text, list(next(iter(merged.values()))), lineterminator="\n")

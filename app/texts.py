@@ -42,13 +42,20 @@ THEATRE = (
     "Choose where, and if you know it when: cited sources then say which air forces had the type. "
     "Press Enter after the day. The picture itself never tells the operator."
 )
+PRIOR = (
+    "The answer above stays that of the picture alone. This is what it would be if types that no "
+    "inventory lists there were held less likely before looking."
+)
+COUNT_IN = "Also show what the inventories would make of the answer (slower: every file again)"
 REVIEW = (
     "Does the picture show what the answer says? Your review and a copy of the picture are kept on "
-    "the machine that serves this page, as training examples and to measure the answers."
+    "the machine that serves this page, as training examples and to measure the answers. No "
+    "aircraft means that nothing in the whole picture is one."
 )
 REVIEWS = (
     "Answers that you confirmed, corrected or set aside. The manifest lists those that name a type "
-    "or a family, the most doubtful first, for train.py to learn from."
+    "or a family, and pictures without an aircraft, the most doubtful first, for train.py to learn "
+    "from."
 )
 GONE = "The upload was deleted after its hour; the answer stays. Drop the file again to see it."
 NO_REVIEWS = (
@@ -76,6 +83,19 @@ def taken(formats: Sequence[str], max_bytes: int, clip_bytes: int, clip_s: float
 def too_many(left_out: int) -> str:
     """That a case takes no more files."""
     return f"{left_out} files were left out: this case is full. Save it, then start a new one."
+
+
+def denied(answers: int, right: int) -> str:
+    """What became of reviewed answers that there is no aircraft."""
+    return (
+        f"Beside these, {answers} answer(s) said that there is no aircraft, which states no "
+        f"probability: {right} right."
+    )
+
+
+def not_again(files: int, why: str) -> str:
+    """That files keep the answer they had when the theatre was chosen."""
+    return f"{files} file(s) could not be answered again and keep their answer as it was: {why}"
 
 
 def exported(path: str) -> str:

@@ -42,6 +42,7 @@ class Parts:
     answer: gr.HTML
     keeping: gr.Column
     confirm: gr.Button
+    empty: gr.Button
     aside: gr.Button
     node: gr.Dropdown
     correct: gr.Button
@@ -52,6 +53,7 @@ class Parts:
     record: gr.JSON
     theatre: gr.Dropdown
     day: gr.Textbox
+    prior: gr.Checkbox
     plot: gr.HTML
     manifest: gr.Button
     exported: gr.HTML
@@ -96,13 +98,15 @@ def wire(
     ended: dict[str, Any] = {"cancels": [files, picked], "queue": False, **quiet}
     parts.stop.click(desk.on_stop, session, filling, **ended)
     parts.clear.click(desk.on_clear, session, filling, **ended)
-    asked = [session, parts.theatre, parts.day]
-    parts.theatre.input(desk.on_theatre, asked, shown, **quiet)
-    parts.day.submit(desk.on_theatre, asked, shown, **quiet)
+    asked = [session, parts.theatre, parts.day, parts.prior]
+    told = [*shown, parts.progress]
+    for heard in (parts.theatre.input, parts.day.submit, parts.prior.input):
+        heard(desk.on_theatre, asked, told, **quiet, concurrency_id="answering")
     for how, button in parts.saves.items():
         button.click(desk.saver(how), session, parts.saved, **quiet)
     kept = [parts.told, parts.plot]
     parts.confirm.click(desk.reviewer("confirmed"), session, kept, **quiet)
+    parts.empty.click(desk.reviewer("no aircraft"), session, kept, **quiet)
     parts.aside.click(desk.reviewer("set aside"), session, kept, **quiet)
     parts.correct.click(desk.reviewer("corrected"), [session, parts.node], kept, **quiet)
     parts.manifest.click(desk.on_manifest, None, [parts.exported, parts.saved], **quiet)
@@ -199,8 +203,10 @@ class _Desk:
         return *self._show(session), note, gr.Button(visible=False), None
 
     def on_clear(self, session: Session) -> tuple[Any, ...]:
-        """Forget the case."""
-        session.case = None
+        """Forget the files. The theatre stays, as its controls show it."""
+        from app.case import Case
+
+        session.case = Case(settings=self._case(session).settings)
         return *self._show(session), "", gr.Button(visible=False), None
 
     def on_pick(self, session: Session, event: gr.EventData) -> tuple[Any, ...]:
@@ -211,31 +217,44 @@ class _Desk:
         return self._show(session)
 
     def on_draw(self, session: Session, event: gr.EventData) -> tuple[Any, ...]:
-        """Answer the box that was drawn on a still, given in shares of it."""
+        """Answer the box that was drawn on the picture that is shown, given in shares of it."""
         case, shares = self._case(session), event._data.get("box")
-        if case.entry is None or case.entry.clip or not _shares(shares):
+        if case.entry is None or case.record["failure"] or not _shares(shares):
             return self._show(session)
         try:
-            case.which = self.model.result().again(case.entry, shares, case.which, case.settings)
+            case.redraw(self.model.result(), shares)
         except (StillError, ValueError) as error:
             return (*self._show(session)[:-1], _told(str(error), True))
-        case.heat = False
         return self._show(session)
 
-    def on_theatre(self, session: Session, theatre: str | None, day: str) -> tuple[Any, ...]:
-        """Say of every answer what a theatre's sources say of its type, on a day or ever."""
+    def on_theatre(
+        self, session: Session, theatre: str | None, day: str, prior: bool
+    ) -> Iterator[tuple[Any, ...]]:
+        """Say of every answer what a theatre's sources say of its type, on a day or ever; with
+        `prior` also what its inventories would make of the answer, which answers all again."""
         from airframe.predictor import Settings
 
         case, answers = self._case(session), self.model.result()
         try:
             where = load_theatre(theatre) if theatre in theatres() else None
             when = parse_day(day.strip()) if where and day.strip() else None
-            case.settings = Settings(theatre=where, day=when)
+            case.settings = Settings(theatre=where, day=when, theatre_prior=prior and bool(where))
         except TheatreError as error:
-            return (*self._show(session)[:-1], _told(str(error), True))
-        for entry in case.entries:
-            entry.records = [answers.under(record, case.settings) for record in entry.records]
-        return self._show(session)
+            yield (*self._show(session)[:-1], _told(str(error), True), "")
+            return
+        lost, started, many = [], time.monotonic(), len(case.entries)
+        for done, entry in enumerate(list(case.entries)):
+            if not case.settings.theatre_prior:
+                entry.records = [answers.under(record, case.settings) for record in entry.records]
+                continue
+            spent = time.monotonic() - started
+            yield (*[gr.skip()] * 6, table.progress_html(done, many, spent, entry.name))
+            try:
+                answers.renew(entry, case.settings)
+            except StillError as error:
+                lost.append(str(error))
+        said = _told(texts.not_again(len(lost), lost[0]), True) if lost else ""
+        yield (*self._show(session)[:-1], said, "")
 
     def saver(self, how: str) -> Callable[[Session], list[Any]]:
         """A handler that makes the case's export."""
@@ -280,10 +299,10 @@ class _Desk:
 
     def _plot(self) -> str:
         try:
-            bins = self.reviews.bins()
+            bins, denials = self.reviews.bins(), self.reviews.denials()
         except ReviewError as error:
             return _told(str(error), True)
-        return about.reliability_html(bins, sum(one.n for one in bins))
+        return about.reliability_html(bins, sum(one.n for one in bins), denials)
 
     def _case(self, session: Session) -> Any:
         from app.case import Case

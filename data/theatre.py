@@ -50,11 +50,21 @@ class Entry:
     statements: Mapping[str, tuple[Statement, ...]]
 
 
+@dataclass(frozen=True)
+class Prior:
+    """What absence from every inventory is worth: a type that no force had is `absent` times as
+    likely as the picture alone makes it beside one that was there, in (0, 1]. `note` says why."""
+
+    absent: float
+    note: str
+
+
 @dataclass(frozen=True, eq=False)
 class Theatre:
     """A place and a time, `first` to `last`; `forces` are names by key, `types` entries by type.
 
-    `sha256` is that of its file. Each type has statements on every force.
+    `sha256` is that of its file. Each type has statements on every force. Without a `prior` the
+    theatre says nothing of which type it is (`airframe.theatre_prior`).
     """
 
     id: str
@@ -65,6 +75,7 @@ class Theatre:
     types: Mapping[str, Entry]
     sha256: str
     taxonomy: Taxonomy
+    prior: Prior | None = None
 
     def window(self, day: date | None) -> tuple[date, date]:
         """First and last day that count: the day itself, or without one the whole period.
@@ -102,6 +113,12 @@ class _TypePart(_Part):
     statements: dict[str, Annotated[tuple[_StatementPart, ...], Field(min_length=1)]]
 
 
+class _PriorPart(_Part):
+    # Never 0: what no inventory lists may have been there all the same.
+    absent: Annotated[float, Field(gt=0, le=1)]
+    note: Text
+
+
 class _File(_Part):
     id: Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
     title: Text
@@ -111,6 +128,7 @@ class _File(_Part):
     forces: Annotated[dict[str, Text], Field(min_length=2)]
     sources: dict[str, Text]
     types: Annotated[dict[str, _TypePart], Field(min_length=1)]
+    prior: _PriorPart | None = None
 
 
 def load_theatre(named: str, taxonomy: Taxonomy | None = None) -> Theatre:
@@ -144,6 +162,7 @@ def load_theatre(named: str, taxonomy: Taxonomy | None = None) -> Theatre:
         types={name: _entry(part, file) for name, part in file.types.items()},
         sha256=hashlib.sha256(raw).hexdigest(),
         taxonomy=taxonomy,
+        prior=None if file.prior is None else Prior(file.prior.absent, file.prior.note),
     )
 
 

@@ -106,6 +106,19 @@ class Clip:
         self.damage: str | None = None
         self._limits = limits
 
+    def frame(self, index: int) -> Frame:
+        """Frame number `index` from 0, as `frames` counts. Raises StillError, also beyond the end.
+
+        What stands before it is decoded, but not made into pictures.
+        """
+        with _reading(self.info.path, self._limits) as reading:
+            clock = _Clock(reading.stream)
+            for number, frame in enumerate(reading.frames()):
+                time_s = clock.read(frame.pts)
+                if number == index:
+                    return Frame(reading.picture(frame), index, time_s)
+        raise reading.error(f"it has no frame {index}; give one of those that are counted from 0")
+
     def frames(self, sampling: Sampling = EVERY_SECOND) -> Iterator[Frame]:
         """The frames taken, in the order shown, read anew from the file. Raises StillError.
 

@@ -44,6 +44,7 @@ def record(**changes):
         "located": {"by": None, "score": None},
         "track": None,
         "operators": None,
+        "theatre_prior": None,
         "reason": "The picture supports Su-24 (Fencer) at 87 %.",
         "model": {"name": "tiny", "version": "1", "sha256": "cd" * 32, "engine": "torch"},
         "run": {

@@ -138,7 +138,8 @@ def test_a_picture_that_breaks_the_network_costs_only_its_own_answer(
 
 def test_the_record_has_the_contracts_fields_and_round_trips(folder, predictor):
     fields = ["schema", "source", "status", "answer", "candidates", "prediction_set"]
-    fields += ["uncertainty", "box", "located", "track", "operators", "reason", "model", "run"]
+    fields += ["uncertainty", "box", "located", "track", "operators"]
+    fields += ["theatre_prior", "reason", "model", "run"]
     fields += ["failure"]
     for record in records_of([folder], predictor):
         assert list(record) == fields

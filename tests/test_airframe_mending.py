@@ -1,6 +1,7 @@
 """Temperature by quality: never surer on a poorer view, and doubt where doubt is due."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,8 +12,8 @@ from scipy.optimize import approx_fprime
 from airframe import metrics
 from airframe.calibration import fit_temperature, log_softmax, one_hot, softmax
 from airframe.decision import Calibration
-from airframe.mending import APART, BY_QUALITY, SHIPPED, Mend, QualityTemperature, fit_mends
-from airframe.quality import MEASURES
+from airframe.mending import ALIKE, APART, BY_QUALITY, QualityTemperature, fit_mends, fit_poor
+from airframe.quality import MEASURES, QualityGate
 from data.taxonomy import Taxonomy
 
 CLASSES = ("Su-27", "Su-30", "MiG-29", "Su-24", "Mi-24")
@@ -118,6 +119,18 @@ def test_json_brings_back_the_same_and_nonsense_is_refused():
             QualityTemperature.from_dict(raw)
 
 
+def as_measures(poorness):
+    """Measures whose poorness under `gate` is that of `pictures`: blur and contrast."""
+    return np.column_stack(
+        [
+            np.full(len(poorness), 64.0),
+            poorness[:, 1],
+            2.0 ** -poorness[:, 2],
+            *np.ones((3, len(poorness))),
+        ]
+    )
+
+
 @pytest.fixture(scope="module")
 def mended():
     """Clean pictures and twice as many degraded ones, of two kinds; the shipped calibration knows
@@ -127,6 +140,7 @@ def mended():
     degraded = poorness[:, 1] > 0
     kinds = np.where(rng.random(900) < 0.3, "field", "photo")
     allowed = one_hot(labels, len(CLASSES))
+    measures = as_measures(poorness)
     shipped = Calibration.fit(
         logits[~degraded],
         allowed[~degraded],
@@ -137,79 +151,115 @@ def mended():
         confidence=0.7,
         thin=("Su-30",),
     )
-    outside = poorness[:, 1] > 1.5
-    given = logits, allowed, kinds, degraded, poorness, outside, shipped, TAXONOMY, CLASSES
+    gate = QualityGate.from_arrays(measures[~degraded], kinds[~degraded])
+    shipped = replace(shipped, quality=gate)
+    given = logits, allowed, kinds, degraded, measures, shipped, TAXONOMY, CLASSES
     return fit_mends(*given), given
 
 
 def test_mends_keep_what_they_do_not_mend(mended):
     mends, given = mended
-    shipped = given[6]
-    assert list(mends) == [SHIPPED, BY_QUALITY, APART]
-    assert mends[SHIPPED] == Mend(shipped)
-    for calibration in (mends[BY_QUALITY].calibration, mends[APART].poor):
+    shipped = given[5]
+    assert list(mends) == [ALIKE, BY_QUALITY, APART]
+    assert mends[ALIKE].calibration == shipped
+    assert mends[APART].calibration == replace(shipped, poor=mends[APART].calibration.poor)
+    for calibration in (mends[BY_QUALITY].calibration, mends[APART].calibration.poor):
         for kept in (
             *("coverage", "confidence", "false_unknown", "absence", "faint"),
-            *("frame_correlation", "thin", "quality", "doubts"),
+            *("frame_correlation", "thin"),
         ):
             assert getattr(calibration, kept) == getattr(shipped, kept)
         assert set(calibration.known.by_stratum) == set(calibration.counts)
+    assert mends[BY_QUALITY].calibration.quality == shipped.quality
 
 
 def test_degraded_pictures_are_kinds_of_their_own_or_the_poor_stand_apart(mended):
     mends, given = mended
-    kinds, outside = given[2], given[5]
+    kinds, outside = given[2], given[5].quality.flagged(given[4])
+    assert 100 < outside.sum() < 800
     counts = mends[BY_QUALITY].calibration.counts
     assert set(counts) == {"field", "field, degraded", "photo", "photo, degraded"}
     assert sum(counts.values()) == 900
-    assert mends[APART].calibration == given[6]
     expected = {kind: int((outside & (kinds == kind)).sum()) for kind in ("field", "photo")}
-    assert mends[APART].poor.counts == expected
-    inside, apart = mends[APART].parts(outside)
-    assert inside[0] is mends[APART].calibration
-    assert apart[0] is mends[APART].poor
-    assert (inside[1] == ~outside).all()
-    assert (apart[1] == outside).all()
-    [(only, rows)] = mends[SHIPPED].parts(outside)
-    assert only == given[6]
+    apart = mends[APART].calibration
+    assert apart.poor.counts == expected
+    [(inside, good), (poor, bad)] = apart.parts(given[4])
+    assert inside is apart
+    assert poor is apart.poor
+    assert (good == ~outside).all()
+    assert (bad == outside).all()
+    [(only, rows)] = mends[ALIKE].calibration.parts(given[4])
+    assert only == given[5]
     assert rows.all()
+    assert apart.parts(given[4][:0]) == []
+    [(alone, _)] = apart.parts(given[4][outside])
+    assert alone is apart.poor
+
+
+def test_what_shipped_apart_is_not_fitted_again(mended):
+    mends, given = mended
+    shipped = mends[APART].calibration
+    again = fit_mends(*given[:5], shipped, *given[6:])
+    assert again[APART].calibration is shipped or again[APART].calibration == shipped
+    assert again[APART].calibration.poor is shipped.poor
+    assert again[ALIKE].calibration == mends[ALIKE].calibration
 
 
 def test_without_a_poor_view_there_is_nothing_to_set_apart(mended):
     _, given = mended
     none = np.zeros(900, np.bool_)
-    assert APART not in fit_mends(*given[:5], none, *given[6:])
+    assert fit_poor(*given[:3], none, *given[5:]) is None
+    assert APART not in fit_mends(
+        *given[:4], np.tile(given[4][given[3] == 0][:1], (900, 1)), *given[5:]
+    )
 
 
 def test_of_a_few_poor_views_the_whole_set_and_no_answer_is_promised(mended):
     _, given = mended
     few = np.arange(900) < 4
-    poor = fit_mends(*given[:5], few, *given[6:])[APART].poor
+    poor = fit_poor(*given[:3], few, *given[5:])
     assert poor.sets(poor.probs(given[0][:4])).all()
     assert poor.rollup.threshold(0.9) == np.inf
 
 
+def test_poor_views_apart_survive_json_and_need_a_gate(mended):
+    shipped = mended[0][APART].calibration
+    said = json.loads(json.dumps(shipped.to_dict()))
+    again = Calibration.from_dict(said)
+    assert again.to_dict() == said
+    assert again.poor.counts == shipped.poor.counts
+    assert again.poor.temperature == shipped.poor.temperature
+    older = {name: value for name, value in shipped.to_dict().items() if name != "poor"}
+    assert Calibration.from_dict(older).poor is None
+    with pytest.raises(ValueError, match="only by a quality gate"):
+        replace(shipped, quality=None)
+    with pytest.raises(ValueError, match="apart once"):
+        replace(shipped, poor=shipped)
+
+
 def test_the_mends_repair_new_pictures(mended):
     """ECE and coverage come back under either; apart, the good views' sets stay small."""
-    mends, _ = mended
+    mends, given = mended
+    gate = given[5].quality
     logits, labels, poorness = pictures(np.random.default_rng(6), 4000)
-    bad, outside = poorness[:, 1] > 0, poorness[:, 1] > 1.5
+    measures = as_measures(poorness)
+    bad, outside = poorness[:, 1] > 0, gate.flagged(measures)
     ece, nll, coverage, size = {}, {}, {}, {}
     for name, mend in mends.items():
-        stretched = mend.stretched(logits, poorness)
+        stretched = mend.stretched(logits, gate.poorness(measures))
         probs, sets = np.zeros_like(logits), np.zeros(logits.shape, np.bool_)
-        for calibration, mine in mend.parts(outside):
+        for calibration, mine in mend.calibration.parts(measures):
             probs[mine] = calibration.probs(stretched[mine])
             sets[mine] = calibration.sets(probs[mine])
         right = probs.argmax(axis=1) == labels
         ece[name] = metrics.ece(probs[bad].max(axis=1), right[bad], 10)
         nll[name] = metrics.nll(probs[bad], labels[bad])
         coverage[name] = metrics.set_coverage(sets[outside], labels[outside])
-        size[name] = metrics.mean_set_size(sets[~bad])
-    assert ece[SHIPPED] > 0.1
-    assert coverage[SHIPPED] < 0.87
+        size[name] = metrics.mean_set_size(sets[~outside])
+    assert ece[ALIKE] > 0.1
+    assert coverage[ALIKE] < 0.87
     assert ece[BY_QUALITY] < 0.04
-    assert ece[APART] < ece[SHIPPED]
-    assert nll[BY_QUALITY] < nll[APART] < nll[SHIPPED]
+    assert ece[APART] < ece[ALIKE]
+    assert nll[BY_QUALITY] < nll[APART] < nll[ALIKE]
     assert min(coverage[APART], coverage[BY_QUALITY]) > 0.88
-    assert size[APART] == size[SHIPPED]
+    assert size[APART] == size[ALIKE]

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from airframe.conformal import StratifiedScores
 from airframe.looking import BoxError, Sighting
-from airframe.predictor import Predictor, Settings
+from airframe.predictor import Predictor, Settings, settings_from
+from airframe.quality import QualityGate
 from data.images import open_still
 from data.theatre import load_theatre
 from data.transforms import eval_transform
@@ -343,3 +345,44 @@ def test_a_checkpoint_for_whole_frames_looks_for_no_localizer(
     folder = copied(tiny_checkpoint, tmp_path)
     shutil.copytree(tiny_localizer, folder / LOCALIZER)
     assert Predictor(folder, "cpu").localizer is None
+
+
+def test_a_view_outside_in_quality_is_calibrated_apart(predictor, stills):
+    """Only such a view is: with its own temperature, bound, threshold and warning."""
+    good, small = stills[0], stills[1]
+    small = dataclasses.replace(small, rgb=np.full_like(small.rgb, 7))  # flat and dark
+    views = [(still, Sighting(None)) for still in (good, small)]
+    outputs = predictor.outputs(views)
+    rows = predictor.signs(outputs, views).measures
+    shipped = predictor.calibration
+    gate = QualityGate.from_arrays(np.repeat(rows[:1], 40, axis=0), np.array(["drawn"] * 40))
+    poor = dataclasses.replace(
+        shipped, temperature=50.0, scores=StratifiedScores({"drawn": (1.0,) * 20})
+    )
+    alike = dataclasses.replace(shipped, quality=gate)
+    apart = dataclasses.replace(alike, poor=poor)
+
+    def answers(calibration, settings=None):
+        one = Predictor.__new__(Predictor)
+        one.__dict__ = {**predictor.__dict__, "calibration": calibration}
+        signs = one.signs(outputs, views)
+        return one.judge_all(outputs.logits, signs, [s for _, s in views], settings)
+
+    before, after = answers(alike), answers(apart)
+    assert [bool(answer.outside) for answer in after] == [False, True]
+    assert after[0].prediction_set == before[0].prediction_set
+    np.testing.assert_array_equal(after[0].probs, before[0].probs)
+    np.testing.assert_allclose(after[1].probs, poor.probs(outputs.logits)[1])
+    assert len(after[1].prediction_set) == len(predictor.classes)
+    assert after[1].verdict.status == "unknown"
+    assert "the probability may be too high" in before[1].verdict.reason
+    assert "judged as pictures that were degraded on purpose" in after[1].verdict.reason
+
+
+def test_settings_that_an_older_record_tells_are_read(predictor):
+    said = predictor.said(Settings(coverage=0.8, top_k=5))
+    older = {name: said[name] for name in said if name not in ("theatre_prior", "frame")}
+    assert settings_from(older) == settings_from(said)
+    assert settings_from(older).coverage == 0.8
+    with pytest.raises(ValueError, match="cannot be read"):
+        settings_from({"coverage": 0.8})

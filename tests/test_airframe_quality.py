@@ -169,12 +169,12 @@ def test_arrays_that_are_not_measures_are_refused(gate):
 def test_the_sentence_names_what_is_poor_and_how_poor():
     worst = {**FINE, "size_px": 20.0, "blur": 0.8, "brightness": 0.1}
     poor = {**FINE, "size_px": 14.4, "blur": 0.9, "brightness": 0.05}
-    assert quality_reason(poor, [], worst) is None
-    assert quality_reason(poor, ["size_px"], worst) == (
+    assert quality_reason(poor, [], worst, apart=False) is None
+    assert quality_reason(poor, ["size_px"], worst, apart=False) == (
         "The aircraft is smaller (14 px) than any that was calibrated on: the probability may be "
         "too high."
     )
-    assert quality_reason(poor, ["size_px", "blur", "brightness"], worst) == (
+    assert quality_reason(poor, ["size_px", "blur", "brightness"], worst, apart=False) == (
         "The view of the aircraft is smaller (14 px), more blurred and darker than any that was "
         "calibrated on: the probability may be too high."
     )
@@ -183,5 +183,5 @@ def test_the_sentence_names_what_is_poor_and_how_poor():
 def test_it_says_any_only_where_none_was_as_poor(gate):
     poor = {**FINE, "size_px": 22.0}
     seen = replace(gate, worst={**gate.worst, "size_px": 20.0})
-    said = quality_reason(poor, ["size_px"], seen.worst)
+    said = quality_reason(poor, ["size_px"], seen.worst, apart=True)
     assert "smaller (22 px) than nearly all that were calibrated on" in said

@@ -15,7 +15,7 @@ from airframe.assess import AssessError, Task, samples_of
 from airframe.degraded import CLEAN, DRAWS, GRID, kept_looks, look_at, mixed, whole_grid
 from airframe.degraded_report import broken, calibrations_of, cell_of, degraded_tables
 from airframe.looking import sightings
-from airframe.mending import APART, BY_QUALITY, SHIPPED
+from airframe.mending import ALIKE, APART, BY_QUALITY
 from airframe.plots import as_svg, plot_degraded
 from airframe.predictor import Predictor
 from airframe.quality import QualityGate, as_row
@@ -187,7 +187,7 @@ def test_looks_are_read_back_unless_something_changed(samples, predictor, tmp_pa
 
 def test_every_cell_has_its_figures_for_each_kind_before_and_after(report):
     assert json.loads(json.dumps(report, allow_nan=False)) == report
-    assert calibrations_of(report) == [SHIPPED, BY_QUALITY, APART]
+    assert calibrations_of(report) == [APART, ALIKE, BY_QUALITY]
     conditions = [*GRID, *((ALL, severity) for severity in SEVERITIES)]
     for calibration in calibrations_of(report):
         for name, severity in conditions:
@@ -212,7 +212,7 @@ def test_apart_only_views_that_are_flagged_are_answered_otherwise(report):
     for cell in report["cells"]:
         if cell["calibration"] != APART:
             continue
-        at = SHIPPED, cell["kind"], cell["degradation"], cell["severity"]
+        at = ALIKE, cell["kind"], cell["degradation"], cell["severity"]
         before = cell_of(report, *at)
         same = all(cell[f] == before[f] for f in ("nll", "coverage", "set_size", "answer_rate"))
         assert same or cell["flag_rate"]["value"] > 0
@@ -222,10 +222,8 @@ def test_apart_only_views_that_are_flagged_are_answered_otherwise(report):
 
 def test_what_all_severities_say_together_is_the_mean_of_the_cells(report):
     for figure in ("family_top1", "coverage", "answer_rate", "nll"):
-        parts = [
-            cell_of(report, "as shipped", "all", name, 3)[figure]["value"] for name in DEGRADATIONS
-        ]
-        together = cell_of(report, "as shipped", "all", ALL, 3)[figure]["value"]
+        parts = [cell_of(report, ALIKE, "all", name, 3)[figure]["value"] for name in DEGRADATIONS]
+        together = cell_of(report, ALIKE, "all", ALL, 3)[figure]["value"]
         assert together == pytest.approx(np.mean(parts))
 
 
@@ -233,7 +231,7 @@ def test_clean_pictures_are_answered_as_without_degrading(report, task):
     from airframe.assess import assess
 
     plain_report = assess(task, coverage=None, batch_size=4, device="cpu", progress=plain)
-    clean = cell_of(report, "as shipped", "field", "", 0)
+    clean = cell_of(report, ALIKE, "field", "", 0)
     for figure in ("family_top1", "type_ece", "coverage", "answer_rate", "nll"):
         assert clean[figure]["value"] == pytest.approx(
             plain_report["kinds"]["field"][figure]["value"], abs=1e-4
@@ -254,7 +252,7 @@ def test_without_a_calibration_split_there_is_no_mend_and_no_gate(
     monkeypatch.setattr("airframe.robustness.whole_grid", lambda _: GRID[:2])
     bare = Task(cropping_checkpoint, drawn_set)
     said = assess_degraded(bare, coverage=None, cache=None, device="cpu", progress=plain)
-    assert calibrations_of(said) == [SHIPPED]
+    assert calibrations_of(said) == [ALIKE]
     assert said["fitted_on"] is None
     assert "flag_rate" not in said["cells"][0]
 
@@ -302,7 +300,7 @@ def test_the_tables_carry_the_figures(report):
     assert "field (n=4), degraded" in text
     assert "0.03 … 0.18" in text
     assert "temperature by quality" in text
-    cell = cell_of(report, "as shipped", "field", "haze", 5)
+    cell = cell_of(report, ALIKE, "field", "haze", 5)
     assert f"{cell['type_ece']['value']:.2f}" in text
 
 
@@ -313,7 +311,7 @@ def test_the_heat_maps_hold_every_cell_and_are_the_same_again(report):
     shown = {(t.get_position(), t.get_text()) for t in first.texts}
     assert len(shown) == 8 * 6
     for x, y, name in [(0, 0, ""), (3, 2, "haze"), (5, 7, "text")]:
-        value = cell_of(report, "as shipped", "field", name, x)["type_ece"]["value"]
+        value = cell_of(report, ALIKE, "field", name, x)["type_ece"]["value"]
         assert ((x, y), f"{value:.2f}") in shown
     svg = as_svg(figure)
     assert svg.startswith("<svg")

@@ -101,7 +101,7 @@ def test_what_was_seen_is_read_again_only_for_the_same_question(task, monkeypatc
         asked.append(len(these))
         n = len(these)
         outputs = Outputs(np.ones((n, 1, 5), np.float32), np.ones((n, 3), np.float32))
-        return Seen(list(these), outputs, np.zeros(n), np.zeros(n), [])
+        return Seen(list(these), outputs, np.zeros(n), np.zeros(n), np.ones((n, 6)), [])
 
     monkeypatch.setattr("airframe.seen.look_at", seen)
 

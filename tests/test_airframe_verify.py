@@ -220,12 +220,14 @@ def test_the_theatre_and_the_day_are_asked_again(folder, predictor, tmp_path):
     (tmp_path / "own.yaml").write_text(f"{text}\n# read again\n", "utf-8")
     own = load_theatre(str(tmp_path / "own.yaml"))
     for name, theatre in (("shipped", load_theatre("syria-2015")), ("own", own)):
-        task = Task(Settings(confidence=0.2, theatre=theatre, day=date(2015, 10, 3)))
+        asked = Settings(0.9, 0.2, theatre=theatre, day=date(2015, 10, 3), theatre_prior=True)
+        task = Task(asked)
         files = ArchiveFiles.parse(str(tmp_path / f"{name}.jsonl"))
         archive = Archive(files, predictor, task.settings, ["in"])
         answered([folder / "a.jpg"], predictor, archive.journal, task)
         archive.finish()
         assert lines(files.journal)[0]["operators"]["date"] == "2015-10-03"
+        assert lines(files.journal)[0]["theatre_prior"]
     assert states(tmp_path / "shipped.jsonl", predictor) == ({"a.jpg": ["same", "same"]}, [])
     assert states(files.journal, predictor, theatre=own) == ({"a.jpg": ["same", "same"]}, [])
     with pytest.raises(TheatreError, match="give it with --theatre"):
@@ -335,3 +337,16 @@ def test_a_name_in_bytes_that_are_no_text_is_verified(tmp_path, folder, predicto
     archive.finish()
     assert {f.state for f in verify_records(outputs.journal, predictor)} == {"same"}
     assert json.loads(outputs.manifest.read_text("utf-8"))["inputs"] == [f"{folder}/caf?.jpg"]
+
+
+def test_records_from_before_a_setting_was_there_are_verified(records, predictor):
+    """As they were made: with that setting off."""
+    older = lines(records)
+    for record in older:
+        del record["theatre_prior"]
+        for name in ("theatre_prior", "frame"):
+            del record["run"]["settings"][name]
+    records.write_text("".join(json_line(record) for record in older), "utf-8")
+    assert {finding.state for finding in verify_records(records, predictor)} == {"same"}
+    asked = {"run": {"settings": {"theatre_prior": True}}}
+    assert len(list(differences({"run": {"settings": {}}}, asked))) == 1

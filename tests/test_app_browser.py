@@ -1,5 +1,6 @@
 """The page in a real browser: Debian's Chromium without a window. Skipped where there is none."""
 
+import csv
 import json
 import re
 import shutil
@@ -137,17 +138,23 @@ def test_a_hostile_name_is_shown_as_it_is(opened, address, still, tmp_path):
     expect(page.locator("#answer .af-evidence")).to_contain_text(name)
 
 
-def test_a_box_is_drawn_by_mouse_and_moved_by_keys(opened, address, still):
-    page = opened(address)
-    drop(page, still)
-    answered(page)
+def draw(page):
+    """A box from the picture's corner to its middle."""
     page.get_by_role("button", name="Draw a box").click()
     stage = page.locator("#stage .af-stage")
+    stage.scroll_into_view_if_needed()
     area = stage.bounding_box()
     page.mouse.move(area["x"] + 2, area["y"] + 2)
     page.mouse.down()
     page.mouse.move(area["x"] + area["width"] / 2, area["y"] + area["height"] / 2, steps=4)
     page.mouse.up()
+
+
+def test_a_box_is_drawn_by_mouse_and_moved_by_keys(opened, address, still):
+    page = opened(address)
+    drop(page, still)
+    answered(page)
+    draw(page)
     expect(page.locator("#answer .af-evidence")).to_contain_text("your box")
     before = page.locator("#answer .af-evidence").inner_text()
     page.locator("#stage .af-stage").focus()
@@ -230,6 +237,21 @@ def test_a_clip_has_a_timeline_whose_frames_open(opened, address, tmp_path):
     expect(page.locator("#stage figcaption")).to_contain_text("Frame 25, at 1 s")
 
 
+def test_a_box_drawn_on_a_frame_of_a_clip_is_answered_for_that_frame(opened, address, tmp_path):
+    page = opened(address)
+    drop(page, write(tmp_path / "pass.mp4", numbered(90)))
+    answered(page)
+    page.locator("#answer .af-row button").nth(1).click()
+    expect(page.locator("#stage figcaption")).to_contain_text("Frame 25, at 1 s")
+    draw(page)
+    expect(page.locator("#answer .af-evidence")).to_contain_text("your box")
+    expect(page.locator("#answer .af-evidence")).to_contain_text("number 25, at 1 s")
+    expect(page.locator("#stage figcaption")).to_contain_text("Frame 25, at 1 s")
+    page.locator("#answer .af-row button").first.click()  # another frame is not that box's
+    expect(page.locator("#stage figcaption")).to_contain_text("Frame 0, at 0 s")
+    expect(page.locator("#answer .af-evidence")).not_to_contain_text("your box")
+
+
 def test_a_pasted_picture_is_answered(opened, address, still):
     page = opened(address)
     expect(page.locator("#examples button").first).to_be_visible()
@@ -294,6 +316,49 @@ def test_who_flew_it_is_asked_by_theatre(opened, address, still):
         page.locator("#save-jsonl").click()
     told = json.loads(Path(waiting.value.path()).read_text("utf-8").splitlines()[0])
     assert told["status"] == "no_aircraft" or told["operators"]["theatre"] == "syria-2015"
+
+
+def test_the_inventories_are_counted_in_only_when_asked_and_beside_the_answer(
+    opened, address, still
+):
+    page = opened(address)
+    drop(page, still)
+    answered(page)
+    draw(page)  # of a box there is always something to say
+    expect(page.locator("#answer .af-evidence")).to_contain_text("your box")
+    said = page.locator("#answer .af-card").get_attribute("data-said")
+    page.locator("#theatre input").click()
+    page.get_by_role("option", name="syria-2015").click()
+    expect(page.locator("#answer .af-flown")).to_be_visible()
+    expect(page.locator("#answer .af-prior")).to_have_count(0)
+    page.locator("#prior input").click()
+    table = page.locator("#answer .af-prior")
+    expect(table).to_contain_text("Picture alone")
+    expect(table).to_contain_text("Never argue from it who flew the aircraft")
+    assert page.locator("#answer .af-card").get_attribute("data-said") == said
+    page.locator("#prior input").click()
+    expect(table).to_have_count(0)
+
+
+def test_no_aircraft_is_a_review_and_background_in_the_manifest(opened, predictor, tmp_path, still):
+    with serving(predictor, tmp_path / "reviews") as (_, address):
+        page = opened(address)
+        drop(page, still)
+        answered(page)
+        page.locator("#empty").click()
+        expect(page.locator("#told")).to_contain_text("No aircraft, and kept in")
+        page.get_by_role("tab", name="Review").click()
+        with page.expect_download() as waiting:
+            page.locator("#manifest").click()
+        (row,) = csv.DictReader(Path(waiting.value.path()).read_text("utf-8").splitlines())
+        assert (row["kind"], row["type"], row["family"], row["box"]) == ("other", "", "", "")
+
+
+def test_thumbnails_in_the_table_are_pictures_and_not_slivers(opened, address, still, tmp_path):
+    page = opened(address, 390)
+    drop(page, still, shutil.copy(still, tmp_path / "b.jpg"))
+    expect(page.locator("#table tbody tr")).to_have_count(2)
+    assert page.locator("#table tbody img").first.bounding_box()["width"] == 64
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -144,12 +144,49 @@ def made(answers, path, name="a.jpg"):
 def test_a_drawn_box_is_answered_beside_the_others_and_a_second_replaces_it(answers, still):
     case = made(answers, still)
     entry, before = case.entry, len(case.entry.records)
-    where = answers.again(entry, [0.25, 0.25, 0.75, 0.75], 0, case.settings)
-    assert where == before
-    assert entry.records[where]["located"] == {"by": "user", "score": None}
-    assert entry.records[where]["box"] == [24.0, 16.0, 72.0, 48.0]
-    again = answers.again(entry, [0.5, 0.5, 1.0, 1.0], where, case.settings)
-    assert (again, len(entry.records)) == (where, before + 1)
+    case.redraw(answers, [0.25, 0.25, 0.75, 0.75])
+    assert case.which == before
+    assert case.record["located"] == {"by": "user", "score": None}
+    assert case.record["box"] == [24.0, 16.0, 72.0, 48.0]
+    case.redraw(answers, [0.5, 0.5, 1.0, 1.0])
+    assert (case.which, len(entry.records)) == (before, before + 1)
+    assert case.record["box"] == [48.0, 32.0, 96.0, 64.0]
+
+
+def test_a_box_on_a_frame_of_a_clip_is_answered_for_that_frame(answers, clip):
+    case = made(answers, clip, "pass.mp4")
+    before, first = len(case.entry.records), case.record
+    case.choose("frame", 25)
+    case.redraw(answers, [0.25, 0.25, 0.75, 0.75])
+    drawn = case.record
+    assert drawn["source"]["frame"]["index"] == 25
+    assert drawn["located"]["by"] == "user"
+    assert case.shown_frame() == 25
+    assert case.looked_at()[0][case.looked_at()[1]] is drawn
+    assert "your box at 1 s" in cases.answer_panel(case, answers)
+    case.redraw(answers, [0.5, 0.5, 1.0, 1.0])  # moved: it takes the place of the first
+    assert len(case.entry.records) == before + 1
+    assert case.entry.records[-1]["box"] != drawn["box"]
+    case.choose("frame", 0)  # another frame is the clip's again, not that box's
+    assert case.record is first
+    assert case.shown_frame() == 0
+
+
+def test_a_box_in_a_frame_stands_for_the_aircraft_that_was_followed(answers, clip):
+    case = made(answers, clip, "pass.mp4")
+    case.choose("frame", 25)
+    case.redraw(answers, [0.25, 0.25, 0.75, 0.75])
+    own = case.which
+    records, _ = case.looked_at()
+    followed = next((i for i, r in enumerate(records) if r["track"]), None)
+    if followed is not None:
+        case.choose("box", followed)
+        assert case.record["track"]["id"] == records[followed]["track"]["id"]
+        assert case.shown_frame() == 25
+    case.choose("box", len(records) - 1)
+    assert case.which == own
+    case.choose("box", 99)
+    assert case.which == own
 
 
 def test_the_map_is_laid_over_the_picture_when_it_is_asked_for(answers, still):
@@ -202,18 +239,51 @@ def test_a_review_keeps_the_very_bytes_of_a_still_and_a_frame_of_a_clip(answers,
     assert suffix == ".png"
 
 
+def lines_of(path, cwd, checkpoint, *asked):
+    """What infer.py writes of a file, but for the times."""
+    command = [sys.executable, str(ROOT / "infer.py"), Path(path).name, "--output", "-"]
+    command += ["--checkpoint", str(checkpoint), "--device", "cpu", *asked]
+    done = subprocess.run(command, cwd=cwd, capture_output=True, timeout=600, env=ONE_THREAD)
+    return without_times(done.stdout.decode())
+
+
+IN_SYRIA = ("--theatre", "syria-2015", "--date", "2015-10-03")
+
+
 def test_a_theatre_changes_what_is_said_of_operators_and_nothing_else(
     answers, still, tmp_path, cropping_checkpoint
 ):
-
     settings = Settings(theatre=load_theatre("syria-2015"), day=parse_day("2015-10-03"))
     entry = made(answers, still, Path(still).name).entry
     page = export.jsonl(answers.under(record, settings) for record in entry.records)
-    command = [sys.executable, str(ROOT / "infer.py"), Path(still).name, "--output", "-"]
-    command += ["--checkpoint", str(cropping_checkpoint), "--device", "cpu"]
-    command += ["--theatre", "syria-2015", "--date", "2015-10-03"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=600, env=ONE_THREAD)
-    assert without_times(page) == without_times(done.stdout.decode())
+    assert without_times(page) == lines_of(still, tmp_path, cropping_checkpoint, *IN_SYRIA)
+
+
+def test_with_the_inventories_counted_in_it_is_the_record_of_the_command_line_too(
+    answers, still, clip, tmp_path, cropping_checkpoint
+):
+    theatre = load_theatre("syria-2015")
+    settings = Settings(theatre=theatre, day=parse_day("2015-10-03"), theatre_prior=True)
+    for path in (still, clip):
+        entry = made(answers, path, Path(path).name).entry
+        before = export.jsonl(entry.records)
+        answers.renew(entry, settings)
+        asked = (*IN_SYRIA, "--theatre-prior")
+        page = without_times(export.jsonl(entry.records))
+        assert page == lines_of(path, tmp_path, cropping_checkpoint, *asked)
+        off = export.jsonl(answers.under(record, Settings()) for record in entry.records)
+        assert without_times(off) == without_times(before)
+
+
+def test_a_box_on_a_frame_is_the_record_of_the_command_line_too(
+    answers, clip, tmp_path, cropping_checkpoint
+):
+    case = made(answers, clip, "pass.mp4")
+    case.choose("frame", 25)
+    case.redraw(answers, [0.25, 0.25, 0.75, 0.75])
+    box = ",".join(f"{edge:g}" for edge in case.record["box"])
+    written = lines_of(clip, tmp_path, cropping_checkpoint, "--frame", "25", "--box", box)
+    assert without_times(export.jsonl([case.record])) == written
 
 
 def test_a_name_is_told_without_its_folders():
@@ -242,7 +312,7 @@ def test_the_page_takes_what_the_openers_read(served):
 
 
 def test_an_entry_of_a_still_answers_with_all_its_records():
-    records = [{"track": None, "source": {"frame": None}}] * 2
+    records = [{"track": None, "located": None, "source": {"frame": None}}] * 2
     assert Entry("a", "b", records).answers == records
     assert not Entry("a", "b", records).clip
 

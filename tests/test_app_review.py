@@ -3,18 +3,21 @@
 import csv
 import io
 import re
+from pathlib import Path
 from threading import Thread
 
 import pytest
 from pictures import one_line
 from records import doubt, failed, record, unknown
 
+from airframe.config import load_config
 from app import about
 from app.loading import measured
 from app.review import MANIFEST, ReviewError, Reviews
 from data.manifest import read_manifest
 from data.taxonomy import Taxonomy
 
+ROOT = Path(__file__).parent.parent
 TAXONOMY = Taxonomy.load()
 
 
@@ -41,6 +44,52 @@ def test_what_is_kept_is_a_manifest_that_training_reads_most_doubtful_first(revi
     assert [s.path.read_bytes() for s in samples] == [b"two", b"three", b"one"]
     assert samples[2].boxes == ((0.1, 0.1, 0.5, 0.5),)
     assert {s.kind for s in samples} == {"reviewed"}
+
+
+def test_a_picture_of_nothing_is_one_that_training_takes_for_background(reviews):
+    reviews.keep(of("a", box=[0, 0, 64, 40]), "no aircraft", None, b"sky", ".jpeg")
+    reviews.keep(of("a", box=[64, 40, 320, 200]), "no aircraft", None, b"sky", ".jpeg")
+    reviews.keep(of("b"), "confirmed", None, b"x", ".jpeg")
+    reviews.manifest()
+    for name in ("fast", "strong", "localizer"):
+        kinds = load_config(ROOT / "configs" / f"{name}.yaml").data.background_kinds
+        samples = read_manifest(reviews.folder / MANIFEST, TAXONOMY, background_kinds=kinds)
+        (empty,) = [sample for sample in samples if sample.node is None]
+        assert empty.path.read_bytes() == b"sky"
+        assert empty.boxes == ()
+        assert len(samples) == 2
+
+
+def test_a_picture_in_which_another_review_names_an_aircraft_is_not_one_of_nothing(reviews):
+    reviews.keep(of("a", box=[0, 0, 64, 40]), "no aircraft", None, b"x", ".jpeg")
+    reviews.keep(of("a", box=[64, 40, 320, 200]), "confirmed", None, b"x", ".jpeg")
+    reviews.manifest()
+    assert [s.node for s in read_manifest(reviews.folder / MANIFEST, TAXONOMY)] == ["type:Su-24"]
+
+
+def test_a_name_where_no_aircraft_is_counts_as_wrong_at_what_it_stated(reviews):
+    reviews.keep(of("a"), "no aircraft", None, b"x", ".jpeg")  # Su-24, 87 %
+    (one,) = reviews.bins()
+    assert (one.n, one.right, one.mean) == (1, 0, 0.87)
+    assert reviews.denials() == (0, 0)
+
+
+def test_an_answer_that_there_is_none_counts_without_a_probability(reviews):
+    for letter, verdict in (("a", "confirmed"), ("b", "no aircraft"), ("c", "corrected")):
+        empty = unknown(source=record()["source"] | {"sha256": letter * 64})
+        empty["status"] = "no_aircraft"
+        reviews.keep(empty, verdict, "type:Su-24", b"x", ".jpeg")
+    assert reviews.bins() == []
+    assert reviews.denials() == (3, 2)
+    html = about.reliability_html([], 0, reviews.denials())
+    assert "3 answer(s) said that there is no aircraft" in html
+    assert "2 right" in html
+
+
+def test_an_unknown_where_no_aircraft_is_is_neither_right_nor_wrong(reviews):
+    reviews.keep(unknown(), "no aircraft", None, b"x", ".jpeg")
+    assert reviews.agrees(reviews.rows()[0]) is None
+    assert (reviews.bins(), reviews.denials()) == ([], (0, 0))
 
 
 def test_two_aircraft_of_one_type_are_one_row_and_two_boxes(reviews):

@@ -17,6 +17,7 @@ from airframe.predictor import Predictor, Settings
 from app.__main__ import _knows
 from app.answers import Answers
 from app.limits import PageLimits
+from app.page import build_page
 from app.wiring import _Desk
 
 ROOT = Path(__file__).parent.parent
@@ -169,6 +170,12 @@ def test_uploads_are_deleted_when_their_time_is_over(predictor, tmp_path, still)
         (where,) = upload(address, [other]).json()
         assert Path(where).exists()
         until(lambda: not Path(where).exists())
+
+
+def test_that_time_is_an_hour_unless_a_test_says_otherwise(predictor, tmp_path):
+    every, age = build_page(Future(), PageLimits(), tmp_path).delete_cache
+    assert age == 3600
+    assert every <= 300
 
 
 def test_the_server_fetches_nothing_for_a_visitor(address, monkeypatch):

@@ -111,25 +111,69 @@ def test_a_new_case_is_empty(desk, session):
     assert shown[RECORD] is None
 
 
+def choose(desk, session, theatre, day="", prior=False):
+    """What is shown last."""
+    *_, shown = desk.on_theatre(session, theatre, day, prior)
+    return shown
+
+
+def test_a_new_case_is_asked_about_the_theatre_that_the_controls_show(desk, session):
+    choose(desk, session, "syria-2015", "2015-10-03")
+    desk.on_clear(session)
+    assert session.case.entries == []
+    assert session.case.settings.theatre.id == "syria-2015"
+
+
 def test_a_theatre_is_told_of_every_file_and_taken_back(desk, session):
-    desk.on_theatre(session, "syria-2015", "2015-10-03")
+    choose(desk, session, "syria-2015", "2015-10-03")
     for entry in session.case.entries:
         for record in entry.records:
             assert record["operators"] or record["status"] == "no_aircraft"
-    desk.on_theatre(session, "", "")
+            assert record["theatre_prior"] is None
+    choose(desk, session, "")
     assert all(r["operators"] is None for e in session.case.entries for r in e.records)
+
+
+def test_the_inventories_are_counted_in_beside_the_answer_and_taken_back(desk, session):
+    desk.on_draw(session, event(box=[0.2, 0.2, 0.8, 0.8]))
+    before = [r["answer"] for e in session.case.entries for r in e.records]
+    shown = choose(desk, session, "syria-2015", "2015-10-03", True)
+    records = [r for e in session.case.entries for r in e.records]
+    assert [r["answer"] for r in records] == before
+    for record in records:
+        assert record["theatre_prior"] or record["status"] == "no_aircraft"
+    assert session.case.record["located"]["by"] == "user"
+    if session.case.record["theatre_prior"]:
+        assert "Picture alone" in shown[ANSWER]
+        assert "a circle" in shown[ANSWER]
+    choose(desk, session, "syria-2015", "2015-10-03")
+    assert all(r["theatre_prior"] is None for e in session.case.entries for r in e.records)
+
+
+def test_without_a_theatre_no_inventory_is_counted_in(desk, session):
+    choose(desk, session, "", "", True)
+    assert session.case.settings.theatre_prior is False
+
+
+def test_a_file_that_is_gone_keeps_its_answer_and_says_so(desk, session, still):
+    before = session.case.entry.records
+    still.unlink()
+    shown = choose(desk, session, "syria-2015", "", True)
+    assert "2 file(s) could not be answered again" in shown[TOLD]
+    assert str(still) not in shown[TOLD]
+    assert session.case.entry.records == before
 
 
 @pytest.mark.parametrize("day", ["yesterday", "1999-01-01"])
 def test_a_day_that_is_none_is_told_and_changes_nothing(desk, session, day):
     before = session.case.entry.records
-    shown = desk.on_theatre(session, "syria-2015", day)
+    shown = choose(desk, session, "syria-2015", day)
     assert "date" in shown[TOLD]
     assert session.case.entry.records == before
 
 
 def test_a_visitor_names_no_file_of_the_server_as_a_theatre(desk, session):
-    desk.on_theatre(session, "../../etc/passwd.yaml", "")
+    choose(desk, session, "../../etc/passwd.yaml")
     assert session.case.settings.theatre is None
     assert "syria-2015" in theatres()
 

@@ -81,6 +81,9 @@ def test_exit_1_when_some_failed_and_the_good_ones_are_answered(picture, tiny_ch
         (["--theatre", "korea.yaml"], "theatre korea.yaml: cannot be read"),
         (["--theatre", "syria-2015", "--date", "3 October"], "date 3 October: give a day as"),
         (["--theatre", "syria-2015", "--date", "2016-02-01"], "covers 2015-09-01 to 2015-11-30"),
+        (["--theatre-prior"], "theatre-prior: is read only with a theatre"),
+        (["--frame", "3"], "--frame 3: says which frame --box is in"),
+        (["--frame", "3", "--box", "1,1,9,9"], "belongs to one still, or with --frame to one clip"),
         (["--every", "soon"], "sampling 'soon': give seconds (1, 0.5, 2s), scene, key or all"),
         (["--every", "-1"], "sampling '-1': give seconds"),
         (["--every", "0"], "give 0.001 seconds or more"),
@@ -114,7 +117,7 @@ def test_a_box_belongs_to_one_still(picture, clip, tiny_checkpoint):
     for inputs in ((picture, clip), (clip,), (picture, "missing.jpg"), (picture.parent,)):
         result = run(*inputs, "--box", "1,1,9,9", "--checkpoint", tiny_checkpoint)
         assert result.exit_code == 2
-        assert_one_line(result, "--box 1,1,9,9: belongs to one still; give that one alone")
+        assert_one_line(result, "--box 1,1,9,9: belongs to one still, or with --frame")
 
 
 def test_a_box_says_where_to_look(picture, cropping_checkpoint):
@@ -124,6 +127,36 @@ def test_a_box_says_where_to_look(picture, cropping_checkpoint):
     assert record["box"] == [20, 10, 70.5, 50]
     assert record["located"] == {"by": "user", "score": None}
     assert result.exit_code == 0
+
+
+def test_a_box_in_a_frame_of_a_clip(clip, tiny_checkpoint):
+    asked = "--checkpoint", tiny_checkpoint, "--output", "-"
+    whole = [json.loads(line) for line in run(clip, *asked).stdout.splitlines()]
+    moment = whole[1]["source"]["frame"]
+    result = run(clip, *asked, "--frame", moment["index"], "--box", "1,1,9,9")
+    [record] = [json.loads(line) for line in result.stdout.splitlines()]
+    assert record["source"]["frame"] == moment
+    assert record["box"] == [1, 1, 9, 9]
+    assert record["located"]["by"] == "user"
+    assert record["run"]["settings"]["frame"] == moment["index"]
+    assert record["source"]["sha256"] == whole[0]["source"]["sha256"]
+    beyond = run(clip, *asked, "--frame", 100_000, "--box", "1,1,9,9")
+    assert beyond.exit_code == 1
+    assert "it has no frame 100000" in beyond.stderr
+    outside = run(clip, *asked, "--frame", 0, "--box", "1,1,9999,9")
+    assert outside.exit_code == 2
+    assert_one_line(outside, "is not inside the frame of")
+
+
+def test_the_inventories_counted_in_stand_beside_the_answer(picture, tiny_checkpoint):
+    asked = "--theatre", "syria-2015", "--confidence", "0.01", "--checkpoint", tiny_checkpoint
+    alone = json.loads(run(picture, *asked, "--output", "-").stdout)
+    record = json.loads(run(picture, *asked, "--theatre-prior", "--output", "-").stdout)
+    assert record["answer"] == alone["answer"]
+    assert alone["theatre_prior"] is None
+    assert record["theatre_prior"]["says"].startswith("With the inventories of Syria, September")
+    table = run(picture, *asked, "--theatre-prior").stdout
+    assert "inventories" in table
 
 
 def test_a_list_on_standard_input_and_records_on_standard_output(picture, tiny_checkpoint):
@@ -319,6 +352,8 @@ def test_an_output_that_cannot_be_made_is_refused(picture, tiny_checkpoint, tmp_
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no such signal, no such limit")
 def test_ctrl_c_keeps_what_is_answered(many, tiny_checkpoint, tmp_path):
+    for number in range(80, 800):  # enough that it is not done before the signal comes
+        (many / f"{number:03}.jpg").write_bytes((many / "000.jpg").read_bytes() + bytes(number))
     asked = many, "--checkpoint", tiny_checkpoint, "--output", tmp_path / "x.csv"
     with started(*asked, "--batch-size", 1) as process:
         deadline = time.monotonic() + 100
@@ -333,12 +368,12 @@ def test_ctrl_c_keeps_what_is_answered(many, tiny_checkpoint, tmp_path):
     assert out == ""
     assert not (tmp_path / "x.csv").exists()
     kept = (tmp_path / "x.jsonl").read_text("utf-8").splitlines()
-    assert 0 < len(kept) < 81
+    assert 0 < len(kept) < 801
     assert json.loads((tmp_path / "x.manifest.json").read_text("utf-8"))["finished"] is False
     result = run(*asked)
     assert result.exit_code == 1
     assert (tmp_path / "x.jsonl").read_text("utf-8").splitlines()[: len(kept)] == kept
-    assert len((tmp_path / "x.csv").read_text("utf-8").splitlines()) == 82
+    assert len((tmp_path / "x.csv").read_text("utf-8").splitlines()) == 802
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no such limit")

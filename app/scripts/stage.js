@@ -73,7 +73,7 @@ element.addEventListener('pointerup', (event) => {
     return x >= x0 && x <= x1 && y >= y0 && y <= y1;
   }).sort((a, b) => a.offsetWidth * a.offsetHeight - b.offsetWidth * b.offsetHeight)[0];
   if (under && !under.classList.contains('af-chosen'))
-    trigger('pick', {what: 'aircraft', index: Number(under.dataset.index)});
+    trigger('pick', {what: 'box', index: Number(under.dataset.index)});
 });
 element.addEventListener('keydown', (event) => {
   if (!stage() || event.target !== stage()) return;
