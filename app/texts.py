@@ -57,6 +57,11 @@ REVIEWS = (
     "or a family, and pictures without an aircraft, the most doubtful first, for train.py to learn "
     "from."
 )
+SAVE = (
+    "The report is one file with everything in it, and opens in any browser: print it there to get "
+    "a PDF. JSONL and CSV are the records as infer.py writes them."
+)
+BOXES = "The picture, with the boxes that were looked at"
 GONE = "The upload was deleted after its hour; the answer stays. Drop the file again to see it."
 NO_REVIEWS = (
     "No answer has been confirmed or corrected yet. Each review of yours adds a point here."
