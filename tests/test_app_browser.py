@@ -326,6 +326,8 @@ def test_thumbnails_in_the_table_are_pictures_and_not_slivers(opened, address, s
     drop(page, still, shutil.copy(still, tmp_path / "b.jpg"))
     expect(page.locator("#table tbody tr")).to_have_count(2)
     assert page.locator("#table tbody img").first.bounding_box()["width"] == 64
+    answer = page.locator("#table tbody td:nth-child(4)").first.bounding_box()
+    assert answer["x"] + answer["width"] <= 390  # in view without a swipe
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
