@@ -61,6 +61,7 @@ def answer_record(
             "height": still.height,
             "format": still.format,
             "captured": still.captured,
+            "exif": still.exif,
             "perceptual_hash": still.perceptual_hash,
             "frame": frame,
             "records": None,
@@ -105,6 +106,7 @@ def empty_record(
         "source": {
             **source,
             "captured": still.captured,
+            "exif": still.exif,
             "perceptual_hash": None,
             "frame": None,
             "records": None,
@@ -134,10 +136,10 @@ def failure_record(
 
     `sha256` and `size` in bytes are those of a file that could be read, if not as a picture.
     """
-    unknown = ("width", "height", "format", "captured", "perceptual_hash", "frame", "records")
+    told = ("width", "height", "format", "captured", "exif", "perceptual_hash", "frame", "records")
     return {
         "schema": SCHEMA,
-        "source": {"path": path, "sha256": sha256, "bytes": size, **dict.fromkeys(unknown)},
+        "source": {"path": path, "sha256": sha256, "bytes": size, **dict.fromkeys(told)},
         "status": "failed",
         "answer": None,
         "candidates": None,
@@ -210,6 +212,7 @@ def _shape() -> dict[str, tuple[str, ...] | None]:
             "height",
             "format",
             "captured",
+            "exif",
             "perceptual_hash",
             "frame",
             "records",
@@ -266,7 +269,7 @@ def _cell(value: Any) -> Any:
         )
     if isinstance(value, dict):
         return ";".join(
-            f"{key}={_cell(item).replace(';', ',') if isinstance(item, dict | list) else item}"
+            f"{key}={str(_cell(item)).replace(';', ',')}"  # a text may hold the sign between two
             for key, item in value.items()
             if item is not None
         )
