@@ -93,6 +93,9 @@ def main(
     ] = False,
     batch_size: Annotated[int, typer.Option(min=1, help="Stills in one pass.")] = 8,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 …")] = "auto",
+    engine: Annotated[
+        str, typer.Option(help="auto, onnx (ONNX Runtime, CPU) or torch; auto: onnx on the CPU.")
+    ] = "auto",
 ) -> None:
     """Name the airframe type in stills and clips and say how sure that is.
 
@@ -121,7 +124,7 @@ def main(
             coverage, confidence, top_k, where, day, theatre_prior=theatre_prior, frame=frame
         )
         task = Task(settings, batch_size, Sampling.parse(every), _edges(box))
-        predictor = Predictor(checkpoint_folder(checkpoint), device)
+        predictor = Predictor(checkpoint_folder(checkpoint), device, engine)
     except (CheckpointError, ValueError) as error:
         refuse(str(error))
     if verify is not None:

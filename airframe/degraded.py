@@ -25,7 +25,7 @@ from data.images import Still, StillError, open_still
 from data.manifest import Sample
 from data.quality import measures
 from data.severity import DEGRADATIONS, SEVERITIES, degraded
-from data.transforms import pixels
+from data.views import pixels
 
 Condition = tuple[str, int]  # a degradation and its severity
 Progress = Callable[[Sequence[Sample]], Iterable[Sample]]

@@ -79,7 +79,7 @@ def write_manifest(
         "inputs": [given.encode("utf-8", "replace").decode() for given in inputs],
         "settings_sha256": predictor.fingerprint(settings),
         "settings": predictor.said(settings),
-        "model": describe(predictor.checkpoint),
+        "model": describe(predictor),
         "versions": library_versions(),
         "machine": platform.machine(),
         "answered_utc": [counts.first_utc, counts.last_utc],

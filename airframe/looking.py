@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
 
+from airframe.engine import Locator
 from data.images import open_still
 from data.manifest import Sample
-from data.transforms import RGB
-from models.localizer import Box, Localizer
+from data.views import RGB
+from models.boxes import Box
 
 Edges = tuple[float, float, float, float]
 MOST = 12  # aircraft answered in one frame, the largest first
@@ -34,7 +35,7 @@ class Sighting:
     faint: float = 0.0
 
 
-def sightings(picture: RGB, localizer: Localizer | None) -> list[Sighting]:
+def sightings(picture: RGB, localizer: Locator | None) -> list[Sighting]:
     """Where the aircraft are in a picture (H, W, 3), the largest first; never empty."""
     if localizer is None:
         return [Sighting(None)]
@@ -66,7 +67,7 @@ def checked_box(box: Sequence[float], width: int, height: int) -> Edges:
     return float(x0), float(y0), float(x1), float(y1)
 
 
-def found_boxes(sample: Sample, localizer: Localizer) -> tuple[Edges, ...]:
+def found_boxes(sample: Sample, localizer: Locator) -> tuple[Edges, ...]:
     """The localizer's boxes in a sample's picture, as shares of it, the largest first."""
     picture = open_still(sample.path).rgb
     height, width = picture.shape[:2]

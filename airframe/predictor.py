@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from airframe.calibration import Bools, Floats, Reals
 from airframe.decision import Calibration, Verdict, judge
 from airframe.doubt import entropy, split_doubt
+from airframe.engine import Networks, open_engine
 from airframe.foreign import unknown_scores
 from airframe.looking import Edges, Sighting, checked_box, sightings
 from airframe.quality import MEASURES, as_row, quality_reason
@@ -26,9 +26,6 @@ from data.quality import measures
 from data.sampling import EVERY_SECOND, Sampling
 from data.theatre import Theatre, TheatreError, load_theatre, parse_day
 from models.card import CheckpointError
-from models.checkpoint import LOCALIZER, Checkpoint, load_checkpoint
-from models.ensemble import Ensemble, together
-from models.localizer import Localizer, load_localizer
 
 RELEASES = Path(__file__).parent.parent / "models" / "release"
 RELEASED = ("fast", "strong")
@@ -120,15 +117,15 @@ class Outputs:
     @property
     def logits(self) -> NDArray[np.float32]:
         """Those of all looks together, (N, C)."""
-        one: NDArray[np.float32] = together(list(torch.from_numpy(self.looks).unbind(1))).numpy()
+        one: NDArray[np.float32] = self.looks.mean(axis=1)
         return one
 
 
-def outputs_of(ensemble: Ensemble, views: Sequence[tuple[Still, Sighting]]) -> Outputs:
+def outputs_of(networks: Networks, views: Sequence[tuple[Still, Sighting]]) -> Outputs:
     """What the networks say of each place."""
-    alone = ensemble.apart([(still.rgb, sighting.box) for still, sighting in views])
-    looks = torch.stack([output.logits for output in alone], dim=1)
-    return Outputs(looks.numpy(), alone[0].features.numpy())
+    alone = networks.apart([(still.rgb, sighting.box) for still, sighting in views])
+    looks = np.stack([np.asarray(logits) for logits, _ in alone], axis=1)
+    return Outputs(looks, np.asarray(alone[0][1]))
 
 
 @dataclass(frozen=True)
@@ -154,26 +151,23 @@ class Signs:
 class Predictor:
     """A loaded checkpoint with its localizer, ready to answer.
 
-    Raises CheckpointError where the folder holds none that can be trusted, or the device is not
-    there.
+    `engine` is torch, onnx or auto (see `airframe.engine.open_engine`). Raises CheckpointError
+    where the folder holds none that can be trusted, or engine or device are not there.
     """
 
-    def __init__(self, folder: Path = RELEASES / RELEASED[0], device: str = "auto") -> None:
-        self.checkpoint, ensemble = load_checkpoint(folder)
+    def __init__(
+        self,
+        folder: Path = RELEASES / RELEASED[0],
+        device: str = "auto",
+        engine: str = "torch",
+    ) -> None:
+        self.engine = open_engine(folder, device, engine)
+        self.checkpoint, self.device = self.engine.checkpoint, self.engine.device
+        self.ensemble, self.localizer = self.engine.ensemble, self.engine.localizer
         try:
             self.calibration = Calibration.from_dict(self.checkpoint.calibration)
         except ValueError as error:
             raise CheckpointError(f"checkpoint {folder}: {error}") from error
-        self.device = _device(device)
-        self.ensemble = ensemble.to(self.device)
-        self.localizer: Localizer | None = None
-        if self.checkpoint.localizer is not None:
-            self.localizer = load_localizer(folder / LOCALIZER, self.device)
-            if self.localizer.card.sha256 != self.checkpoint.localizer:
-                raise CheckpointError(
-                    f"checkpoint {folder}: {LOCALIZER}/ is not the localizer that it was "
-                    "calibrated with; copy the checkpoint again"
-                )
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -353,23 +347,12 @@ def _theatre_of(named: str | None, sha256: str | None, given: Theatre | None) ->
     )
 
 
-def describe(checkpoint: Checkpoint) -> dict[str, Any]:
+def describe(predictor: Predictor) -> dict[str, Any]:
     """The `model` entry of a record."""
+    checkpoint = predictor.checkpoint
     return {
         "name": checkpoint.name,
         "version": checkpoint.version,
         "sha256": checkpoint.sha256,
-        "engine": f"torch {torch.__version__}",
+        "engine": predictor.engine.name,
     }
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        first = str(error).splitlines()[0]
-        raise CheckpointError(f"device {name!r} cannot be used: {first}") from error
-    return device

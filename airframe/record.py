@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import json
 import platform
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
@@ -344,7 +345,7 @@ def _located(sighting: Sighting) -> dict[str, Any]:
 
 def _common(predictor: Predictor, settings: Settings) -> dict[str, Any]:
     return {
-        "model": describe(predictor.checkpoint),
+        "model": describe(predictor),
         "run": {
             "settings_sha256": predictor.fingerprint(settings),
             "settings": predictor.said(settings),
@@ -356,13 +357,12 @@ def _common(predictor: Predictor, settings: Settings) -> dict[str, Any]:
 
 @cache
 def library_versions() -> dict[str, str]:
-    """What an answer depends on besides the checkpoint."""
-    names = ("torch", "torchvision", "numpy", "pillow", "av")
-    return {
-        "airframe": airframe.__version__,
-        "python": platform.python_version(),
-        **{name: version(name) for name in names},
-    }
+    """What an answer depends on besides the checkpoint, of what is installed."""
+    versions = {"airframe": airframe.__version__, "python": platform.python_version()}
+    for name in ("torch", "torchvision", "onnxruntime", "numpy", "pillow", "av"):
+        with suppress(PackageNotFoundError):
+            versions[name] = version(name)
+    return versions
 
 
 def _rounded(value: float | None) -> float | None:

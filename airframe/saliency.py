@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from airframe.predictor import Predictor
 from data.images import Still
-from data.transforms import InputSpec, eval_transform, window
+from data.transforms import eval_transform
+from data.views import InputSpec, window
 from models.classifier import Classifier
 
 Map = NDArray[np.float32]

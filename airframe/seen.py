@@ -18,7 +18,7 @@ from airframe.quality import MEASURES, as_row
 from data.images import Still, StillError, open_still
 from data.manifest import Box, Sample
 from data.quality import measures
-from data.transforms import RGB, pixels
+from data.views import RGB, pixels
 
 Batches = list[Sequence[Sample]]
 Progress = Callable[[Batches], Iterable[Sequence[Sample]]]

@@ -26,7 +26,7 @@ from data.images import Still
 from data.manifest import Sample
 from data.quality import measures
 from data.synthetic.sky import draw_sky
-from data.transforms import RGB
+from data.views import RGB
 
 PER_TYPE = 12  # training pictures of each type that the scores on features are fitted to
 GENERATED = 50  # pictures of each kind that no camera took

@@ -15,7 +15,8 @@ from airframe.batch import Task, answer_all
 from airframe.operators import operators_of
 from airframe.predictor import Predictor, Settings, describe, settings_from
 from airframe.record import failure_record
-from airframe.saliency import heat_map
+
+# SAL
 from airframe.sinks import Queue
 from app import pictures, words
 from app.about import about_html
@@ -230,7 +231,7 @@ class Answers:
 
     def describe(self) -> dict[str, Any]:
         """The `model` entry of a record."""
-        return describe(self.predictor.checkpoint)
+        return describe(self.predictor)
 
     def about_html(self) -> str:
         """The About of this checkpoint."""
@@ -256,6 +257,8 @@ class Answers:
         taxonomy, classes = self.scale.taxonomy, self.predictor.classes
         named = record["answer"]["node"] if record["answer"] else None
         node = named or f"type:{record['candidates'][0]['type']}"
+        from airframe.saliency import heat_map  # late: it needs torch, the rest does not
+
         with self._lock:
             heat, window = heat_map(
                 self.predictor, still, record["box"], taxonomy.members(node, classes)

@@ -70,7 +70,7 @@ def main(
 
 def _measured(height: int, width: int, batch: int, repeats: int) -> dict[str, float]:
     """Median seconds a sample of each part, at one input size."""
-    from data.transforms import InputSpec
+    from data.views import InputSpec
 
     spec = InputSpec(height, width)
     networks = _networks(height, width)

@@ -20,7 +20,8 @@ from data.images import open_rgba, open_still
 from data.manifest import Box, Sample
 from data.synthetic import draw_sky
 from data.synthetic.scene import paste
-from data.transforms import RGB, footage, shrunk
+from data.transforms import footage
+from data.views import RGB, shrunk
 
 _SKIES = 160  # drawn once: a sky costs as much as the rest of a view
 _KEEP = 0.3  # an aircraft of which less is inside the view has no box there

@@ -15,15 +15,14 @@ from data.images import open_rgba, open_still
 from data.manifest import Sample
 from data.synthetic import draw_sky
 from data.transforms import (
-    InputSpec,
     composite,
     eval_transform,
     oversized,
     oversized_shape,
-    pixels,
     to_tensor,
     training_augmentation,
 )
+from data.views import InputSpec, pixels
 
 # Two loader processes on two cores: OpenCV's own threads would only fight them.
 cv2.setNumThreads(1)

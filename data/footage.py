@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from data.degrade import haze, low_light
-from data.transforms import RGB
+from data.views import RGB
 
 
 def filmed(rgb: RGB, frames: int, rng: np.random.Generator, long_side: int = 640) -> list[RGB]:

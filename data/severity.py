@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.degrade import OverlaidText, h264, haze, low_light, overlay_text
-from data.transforms import RGB, shrunk
+from data.views import RGB, shrunk
 
 Box = tuple[float, float, float, float]
 SEVERITIES = (1, 2, 3, 4, 5)

@@ -1,28 +1,22 @@
-"""From an RGB picture to the network's input: InputSpec, eval transform, augmentation."""
+"""From an RGB picture to the network's input as a tensor, and the training augmentation."""
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
 
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 
 # The library asks its registry for a newer version at import; nothing of ours goes online unasked.
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 import albumentations as A
 
 from data.degrade import Haze, LowLight, OverlaidText, VideoCompression
+from data.views import RGB, InputSpec, crop, eval_view, letterbox, normalised
 
-RGB = NDArray[np.uint8]
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 # Pictures are cached and augmented this much larger than the network sees them, so that a view
 # that zooms in still shows real detail.
 OVERSIZE = 4 / 3
@@ -30,123 +24,14 @@ OVERSIZE = 4 / 3
 ROOM = 1.35
 
 
-@dataclass(frozen=True)
-class InputSpec:
-    """What a network expects: height and width in pixels, mean and std per channel of RGB / 255.
-
-    `margin` is the room left on each side of an aircraft's box, as a share of the box.
-    """
-
-    height: int = 256
-    width: int = 384
-    margin: float = 0.12
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    std: tuple[float, float, float] = IMAGENET_STD
-
-    def __post_init__(self) -> None:
-        if not (32 <= self.height <= 2048 and 32 <= self.width <= 2048):
-            raise ValueError(f"input size {self.height}x{self.width} is outside 32..2048 pixels")
-        if not (isinstance(self.height, int) and isinstance(self.width, int)):
-            raise ValueError(f"input size {self.height}x{self.width} is not in whole pixels")
-        if not 0 <= self.margin <= 1:
-            raise ValueError(f"margin {self.margin} is not a share of the box in 0..1")
-        if len(self.mean) != 3 or not all(0 <= value <= 1 for value in self.mean):
-            raise ValueError(f"mean {self.mean} is not one share in 0..1 for each of R, G, B")
-        if len(self.std) != 3 or not all(0 < value < math.inf for value in self.std):
-            raise ValueError(f"std {self.std} is not one positive number for each of R, G, B")
-
-    @property
-    def fill(self) -> tuple[int, int, int]:
-        """The mean as a colour: what pads a picture of another shape (0 after normalising)."""
-        red, green, blue = (round(255 * value) for value in self.mean)
-        return red, green, blue
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, raw: dict[str, Any]) -> InputSpec:
-        margin, mean, std = raw["margin"], tuple(raw["mean"]), tuple(raw["std"])
-        return cls(raw["height"], raw["width"], margin, mean, std)
-
-
-def letterbox(rgb: RGB, height: int, width: int, fill: Sequence[int]) -> RGB:
-    """Scale a picture (h, w, 3) to fit (height, width, 3) whole, padded with `fill`.
-
-    Proportions are what tells one planform from another, so the picture is never squeezed.
-    """
-    source_height, source_width = rgb.shape[:2]
-    scale = min(width / source_width, height / source_height)
-    size = max(1, round(source_width * scale)), max(1, round(source_height * scale))
-    resized = Image.fromarray(rgb).resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0)
-    canvas = np.empty((height, width, 3), np.uint8)
-    canvas[:] = np.asarray(fill, np.uint8)
-    top, left = (height - size[1]) // 2, (width - size[0]) // 2
-    canvas[top : top + size[1], left : left + size[0]] = np.asarray(resized)
-    return canvas
-
-
-def shrunk(rgb: RGB, long_side: int) -> RGB:
-    """The picture with its longer side `long_side` pixels, or as it is where it is smaller."""
-    height, width = rgb.shape[:2]
-    scale = long_side / max(height, width)
-    if scale >= 1:
-        return np.ascontiguousarray(rgb)
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    small = Image.fromarray(rgb).resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0)
-    return np.array(small)
-
-
-def window(box: Sequence[float], spec: InputSpec, room: float = 1.0) -> tuple[int, int, int, int]:
-    """What `crop` takes of a frame for a box, in pixels; it may reach beyond the frame."""
-    x0, y0, x1, y1 = box
-    grow = room * (1 + 2 * spec.margin)
-    tall = max((y1 - y0), (x1 - x0) * spec.height / spec.width) * grow
-    wide = tall * spec.width / spec.height
-    left, top = round((x0 + x1 - wide) / 2), round((y0 + y1 - tall) / 2)
-    return left, top, left + max(1, round(wide)), top + max(1, round(tall))
-
-
-def crop(rgb: RGB, box: Sequence[float], spec: InputSpec, room: float = 1.0) -> RGB:
-    """What the network looks at of an aircraft: its box with the margin, in the input's shape.
-
-    `box` is `x0, y0, x1, y1` in pixels of `rgb` (H, W, 3); `room` scales the window about the box's
-    centre. What the input's shape leaves beside the box shows the frame itself, at its own
-    resolution, not a fill: a box that clips a fin still shows it. Only beyond the frame's edge
-    there is fill.
-    """
-    left, top, right, bottom = window(box, spec, room)
-    inside = rgb[max(0, top) : max(0, bottom), max(0, left) : max(0, right)]
-    if inside.shape[:2] == (bottom - top, right - left):
-        return inside
-    canvas = np.empty((bottom - top, right - left, 3), np.uint8)
-    canvas[:] = np.asarray(spec.fill, np.uint8)
-    dx, dy = max(0, -left), max(0, -top)
-    canvas[dy : dy + inside.shape[0], dx : dx + inside.shape[1]] = inside
-    return canvas
-
-
 def to_tensor(rgb: RGB, spec: InputSpec) -> torch.Tensor:
     """Normalise uint8 (H, W, 3) to float32 (3, H, W)."""
-    scaled = torch.from_numpy(np.ascontiguousarray(rgb)).permute(2, 0, 1).float().div_(255)
-    mean = torch.tensor(spec.mean).view(3, 1, 1)
-    std = torch.tensor(spec.std).view(3, 1, 1)
-    return scaled.sub_(mean).div_(std)
+    return torch.from_numpy(normalised(rgb, spec))
 
 
 def eval_transform(rgb: RGB, spec: InputSpec, box: Sequence[float] | None = None) -> torch.Tensor:
-    """The one transform of inference, calibration and evaluation: crop, letterbox, normalise.
-
-    `box` is in pixels of `rgb`; without one the whole frame is seen.
-    """
-    seen = rgb if box is None else crop(rgb, box, spec)
-    return to_tensor(letterbox(seen, spec.height, spec.width, spec.fill), spec)
-
-
-def pixels(box: Sequence[float], rgb: RGB) -> tuple[float, float, float, float]:
-    """A box given in shares of width and height, in pixels of the picture."""
-    height, width = rgb.shape[:2]
-    return box[0] * width, box[1] * height, box[2] * width, box[3] * height
+    """`data.views.eval_view` as a tensor."""
+    return torch.from_numpy(eval_view(rgb, spec, box))
 
 
 def oversized_shape(spec: InputSpec) -> tuple[int, int]:

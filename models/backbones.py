@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from data.transforms import InputSpec
+from data.views import InputSpec
 
 
 class BackboneError(ValueError):

@@ -6,12 +6,10 @@ import hashlib
 import json
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from safetensors.torch import save as save_tensors
-from torch import nn
-
-from models.weights import pack
+if TYPE_CHECKING:
+    from torch import nn
 
 
 class CheckpointError(ValueError):
@@ -39,6 +37,11 @@ def write_network(
 
 def write_weights(folder: Path, name: str, network: nn.Module) -> str:
     """Write a network's packed weights to a file; returns their SHA-256."""
+    # Imported late: reading a card needs no torch.
+    from safetensors.torch import save as save_tensors
+
+    from models.weights import pack
+
     folder.mkdir(parents=True, exist_ok=True)
     weights = save_tensors(pack(network))
     (folder / name).write_bytes(weights)

@@ -11,14 +11,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from safetensors import SafetensorError
-from safetensors.torch import load as load_tensors
 
 from data.taxonomy import Taxonomy, TaxonomyError
-from models.backbones import fold_to_fit
 from models.card import (
     CheckpointError,
     read_network,
@@ -27,9 +24,12 @@ from models.card import (
     write_network,
     write_weights,
 )
-from models.classifier import Classifier, build_classifier
-from models.ensemble import Ensemble, Look
-from models.weights import restore
+from models.look import Look
+
+# Torch is imported late: to read a checkpoint needs none, to build its networks in PyTorch does.
+if TYPE_CHECKING:
+    from models.classifier import Classifier
+    from models.ensemble import Ensemble
 
 FORMAT = "airframe.checkpoint", 3
 WEIGHTS, CARD, LOCALIZER = "model.safetensors", "checkpoint.json", "localizer"
@@ -94,8 +94,8 @@ def save_checkpoint(
     return replace(checkpoint, sha256=sha256)
 
 
-def load_checkpoint(folder: Path) -> tuple[Checkpoint, Ensemble]:
-    """Read a checkpoint and build its networks, in eval mode, in float32 on the CPU.
+def read_checkpoint(folder: Path) -> tuple[Checkpoint, list[bytes]]:
+    """Read a checkpoint and the files of its networks' weights.
 
     Raises CheckpointError for a folder that is missing, damaged (a hash differs), foreign, or
     written by another format.
@@ -105,15 +105,33 @@ def load_checkpoint(folder: Path) -> tuple[Checkpoint, Ensemble]:
     files = [weights, *(read_weights(folder, _weights(i + 1), h) for i, h in enumerate(more))]
     try:
         checkpoint = _from_card(card)
+        if len(checkpoint.backbones) != len(files):
+            raise ValueError(f"{len(files)} networks, but {len(checkpoint.backbones)} backbones")
+        if not checkpoint.looks or {look.network for look in checkpoint.looks} != {
+            *range(len(files))
+        }:
+            raise ValueError("its looks do not name each of its networks")
+    except (TaxonomyError, TypeError, KeyError, ValueError) as error:
+        raise CheckpointError(
+            f"checkpoint {folder}: does not fit together: {said(error)}"
+        ) from error
+    return checkpoint, files
+
+
+def load_checkpoint(folder: Path) -> tuple[Checkpoint, Ensemble]:
+    """Read a checkpoint and build its networks, in eval mode, in float32 on the CPU.
+
+    Raises CheckpointError (see `read_checkpoint`).
+    """
+    from models.ensemble import Ensemble
+
+    checkpoint, files = read_checkpoint(folder)
+    try:
         networks = [
             _restored(backbone, len(checkpoint.classes), file)
             for backbone, file in zip(checkpoint.backbones, files, strict=True)
         ]
-        if not checkpoint.looks or {look.network for look in checkpoint.looks} != {
-            *range(len(networks))
-        }:
-            raise ValueError("its looks do not name each of its networks")
-    except (SafetensorError, TaxonomyError, RuntimeError, TypeError, KeyError, ValueError) as error:
+    except (SafetensorError, RuntimeError, TypeError, KeyError, ValueError) as error:
         raise CheckpointError(
             f"checkpoint {folder}: does not fit together: {said(error)}"
         ) from error
@@ -125,6 +143,12 @@ def _weights(network: int) -> str:
 
 
 def _restored(backbone: str, n_classes: int, file: bytes) -> Classifier:
+    from safetensors.torch import load as load_tensors
+
+    from models.backbones import fold_to_fit
+    from models.classifier import build_classifier
+    from models.weights import restore
+
     packed = load_tensors(file)
     classifier = build_classifier(backbone, n_classes)
     fold_to_fit(classifier.trunk, packed, "trunk.")
@@ -138,6 +162,11 @@ def start_from(folder: Path, classes: tuple[str, ...], backbone: str, dropout: f
 
     Raises CheckpointError (see `load_checkpoint`), also where its backbone is another.
     """
+    import torch
+
+    from models.backbones import fold_to_fit
+    from models.classifier import build_classifier
+
     checkpoint, ensemble = load_checkpoint(folder)
     if checkpoint.backbones[0] != backbone:
         raise CheckpointError(

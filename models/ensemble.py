@@ -3,42 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from data.transforms import RGB, InputSpec, eval_transform
 from models.classifier import Classifier, Output
-
-Place = tuple[RGB, Sequence[float] | None]
-_CHUNK = 8  # views in one pass: of twelve aircraft in each of eight stills not all fit at once
-
-
-@dataclass(frozen=True)
-class Look:
-    """One way to look: the position of a `network`, its input, and what it is shown of a place.
-
-    `view` is `box`, the aircraft's box with its margin (the whole frame where there is none), or
-    `frame`, always the whole frame; `mirrored` shows it left for right.
-    """
-
-    network: int
-    view: Literal["box", "frame"]
-    spec: InputSpec
-    mirrored: bool = False
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, raw: dict[str, Any]) -> Look:
-        """Raises ValueError for an unknown view."""
-        if raw["view"] not in ("box", "frame"):
-            raise ValueError(f"look {raw['view']!r} is neither box nor frame")
-        spec = InputSpec.from_dict(raw["spec"])
-        return cls(raw["network"], raw["view"], spec, raw["mirrored"])
+from models.look import Look, Place, seen_by
 
 
 class Ensemble(nn.Module):
@@ -71,20 +43,11 @@ class Ensemble(nn.Module):
         return Output(output.logits.float().cpu(), output.features.float().cpu())
 
     def _answers(self, look: Look, places: Sequence[Place]) -> Output:
-        # Several aircraft share a frame, which is looked at once.
-        seen = [(rgb, box if look.view == "box" else None) for rgb, box in places]
-        keys = [(id(rgb), None if box is None else tuple(box)) for rgb, box in seen]
-        distinct = dict(zip(keys, seen, strict=True))
-        order = {key: i for i, key in enumerate(distinct)}
-        views = list(distinct.values())
-        rows: list[Output] = []
-        for start in range(0, len(views), _CHUNK):
-            part = views[start : start + _CHUNK]
-            pictures = [eval_transform(rgb, look.spec, box) for rgb, box in part]
-            rows.append(self.looked(look, torch.stack(pictures)))
-        logits, features = (torch.cat([row[i] for row in rows]) for i in range(2))
-        chosen = [order[key] for key in keys]
-        return Output(logits[chosen], features[chosen])
+        def answer(pictures: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
+            output = self.looked(look, torch.from_numpy(pictures))
+            return output.logits.numpy(), output.features.numpy()
+
+        return Output(*(torch.from_numpy(part) for part in seen_by(look, places, answer)))
 
 
 def together(looks: Sequence[Tensor]) -> Tensor:

@@ -7,14 +7,12 @@ and a pyramid with a stride of 8, so that an aircraft of a dozen pixels still ha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from torch import Tensor, nn
@@ -25,29 +23,25 @@ from torchvision.models.detection.fcos import FCOS, FCOSHead
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
-from data.transforms import IMAGENET_MEAN, IMAGENET_STD, shrunk
+from data.views import IMAGENET_MEAN, IMAGENET_STD, RGB, shrunk
 from models.backbones import BackboneError, build_trunk, fold_to_fit
-from models.card import CheckpointError, read_network, said, write_network
+from models.boxes import (
+    FAINTEST,
+    FIELDS,
+    FILES,
+    FORMAT,
+    MOST,
+    OVERLAP,
+    STRIDES,
+    Box,
+    LocalizerCard,
+    in_frame,
+    read_localizer,
+)
+from models.card import CheckpointError, said, write_network
 from models.weights import restore
 
-RGB = NDArray[np.uint8]
-FORMAT = "airframe.localizer", 1
-FILES = "localizer.safetensors", "localizer.json"
-_FIELDS = ("name", "version", "architecture", "long_side", "threshold", "metrics", "provenance")
 _WIDTH, _CONVS = 96, 2  # channels of the pyramid, convolutions in each tower of the head
-_STRIDES = (8, 16, 32, 64)
-_OVERLAP = 0.5  # IoU above which two boxes are one aircraft
-_MOST = 100  # boxes kept of one picture before the threshold
-
-
-class Box(NamedTuple):
-    """One aircraft: edges in pixels of the picture, `score` in [0, 1]."""
-
-    x0: float
-    y0: float
-    x1: float
-    y1: float
-    score: float
 
 
 @dataclass(frozen=True)
@@ -56,23 +50,6 @@ class Architecture:
 
     build: Callable[[str | None], nn.Module]
     label: int
-
-
-@dataclass(frozen=True)
-class LocalizerCard:
-    """What a localizer says of itself.
-
-    Pictures are shrunk to `long_side` pixels; boxes of at least `threshold` count as found.
-    """
-
-    name: str
-    version: str
-    architecture: str
-    long_side: int
-    threshold: float
-    metrics: Mapping[str, Any]
-    provenance: Mapping[str, Any]
-    sha256: str = ""
 
 
 class _AsGiven(GeneralizedRCNNTransform):
@@ -95,15 +72,15 @@ def _fcos(weights: str | None) -> nn.Module:
         out_channels=_WIDTH,
         extra_blocks=LastLevelMaxPool(),
     )
-    anchors = AnchorGenerator(tuple((s,) for s in _STRIDES), ((1.0,),) * len(_STRIDES))
+    anchors = AnchorGenerator(tuple((s,) for s in STRIDES), ((1.0,),) * len(STRIDES))
     return FCOS(
         pyramid,
         num_classes=1,
         anchor_generator=anchors,
         head=FCOSHead(_WIDTH, 1, 1, _CONVS),
-        score_thresh=0.02,
-        nms_thresh=_OVERLAP,
-        detections_per_img=_MOST,
+        score_thresh=FAINTEST,
+        nms_thresh=OVERLAP,
+        detections_per_img=MOST,
     )
 
 
@@ -163,27 +140,21 @@ class Localizer:
         found = self.detector([tensor])[0]
         label = ARCHITECTURES[self.card.architecture].label
         mine = found["labels"] == label
-        scale = torch.tensor([picture.shape[1] / small.shape[1], picture.shape[0] / small.shape[0]])
-        limit = torch.tensor([picture.shape[1], picture.shape[0]], dtype=torch.float32).repeat(2)
-        edges = torch.minimum(found["boxes"][mine].cpu() * scale.repeat(2), limit)
-        scores = found["scores"][mine].cpu()
-        rows = torch.cat([edges, scores[:, None]], 1).tolist()
-        # A box of no width says nothing and could not be cropped.
-        return [Box(*row) for row in rows if row[2] - row[0] >= 1 and row[3] - row[1] >= 1]
+        edges, scores = (found[key][mine].cpu().numpy() for key in ("boxes", "scores"))
+        return in_frame(edges, scores, small.shape[:2], picture.shape[:2])
 
 
 def save_localizer(folder: Path, card: LocalizerCard, detector: nn.Module) -> LocalizerCard:
     """Write both files; returns the card with its `sha256`."""
-    body = {key: getattr(card, key) for key in _FIELDS}
+    body = {key: getattr(card, key) for key in FIELDS}
     sha256 = write_network(folder, FILES, detector, body, FORMAT)
     return LocalizerCard(**{**vars(card), "sha256": sha256})
 
 
 def load_localizer(folder: Path, device: torch.device | str = "cpu") -> Localizer:
     """Read a localizer. Raises CheckpointError (see `models.card.read_network`)."""
-    raw, weights = read_network(folder, FILES, _FIELDS, FORMAT)
+    card, weights = read_localizer(folder)
     try:
-        card = LocalizerCard(**{key: raw[key] for key in (*_FIELDS, "sha256")})
         detector, packed = build_detector(card.architecture), load_tensors(weights)
         if card.architecture == "fcos_mobilenet_v2":
             fold_to_fit(detector.backbone.body, packed, "backbone.body.")  # type: ignore[union-attr,arg-type]

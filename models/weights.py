@@ -9,7 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-SCALE = "::scale"
+from models.packed import SCALE
+
 _STEPS = 127
 
 

@@ -11,11 +11,13 @@ from airframe.decision import Calibration
 from data.images import open_still
 from data.synthetic.export import write_set
 from data.taxonomy import Taxonomy
-from data.transforms import InputSpec, eval_transform
+from data.transforms import eval_transform
+from data.views import InputSpec
+from models.boxes import LocalizerCard
 from models.checkpoint import LOCALIZER, Checkpoint, load_checkpoint, save_checkpoint
 from models.classifier import build_classifier
-from models.ensemble import Look
-from models.localizer import LocalizerCard, build_detector, load_localizer, save_localizer
+from models.localizer import build_detector, load_localizer, save_localizer
+from models.look import Look
 
 torch.set_num_threads(1)
 

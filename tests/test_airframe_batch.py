@@ -15,7 +15,7 @@ from airframe.looking import BoxError, Sighting
 from airframe.predictor import Predictor, Settings
 from airframe.record import SCHEMA, columns
 from data.video import Sampling
-from models.localizer import Box
+from models.boxes import Box
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from airframe.predictor import Outputs, Predictor, Settings
 from airframe.tracks import contributions, effective_frames, pool
 from data.images import Still, open_still
 from data.video import Sampling, open_clip
-from models.localizer import Box
+from models.boxes import Box
 
 ALL = Sampling("all")
 BOLD = Settings(confidence=0.25)  # at which the tiny checkpoint names something

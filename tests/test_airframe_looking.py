@@ -11,7 +11,7 @@ from PIL import Image
 
 from airframe.looking import MOST, BoxError, Sighting, checked_box, found_boxes, ranked, sightings
 from data.manifest import Sample
-from models.localizer import Box
+from models.boxes import Box
 
 SOME = settings(max_examples=60, deadline=None, derandomize=True)
 FRAME = np.zeros((60, 100, 3), np.uint8)

@@ -14,11 +14,13 @@ from airframe.predictor import Predictor, Settings, settings_from
 from airframe.quality import QualityGate
 from data.images import open_still
 from data.theatre import load_theatre
-from data.transforms import InputSpec, eval_transform
+from data.transforms import eval_transform
+from data.views import InputSpec
+from models.boxes import Box
 from models.card import CheckpointError
 from models.checkpoint import LOCALIZER, load_checkpoint, save_checkpoint
-from models.ensemble import Look
-from models.localizer import Box, load_localizer, save_localizer
+from models.localizer import load_localizer, save_localizer
+from models.look import Look
 
 LARGE, SMALL = Box(20.0, 16.0, 80.0, 56.0, 0.7), Box(4.0, 4.0, 24.0, 16.0, 0.95)
 FAINT = Box(10.0, 6.0, 80.0, 56.0, 0.3)

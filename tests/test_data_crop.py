@@ -10,18 +10,8 @@ from hypothesis import strategies as st
 
 from data.manifest import ManifestError, read_manifest
 from data.taxonomy import Taxonomy
-from data.transforms import (
-    OVERSIZE,
-    ROOM,
-    InputSpec,
-    crop,
-    eval_transform,
-    letterbox,
-    oversized,
-    pixels,
-    shrunk,
-    to_tensor,
-)
+from data.transforms import OVERSIZE, ROOM, eval_transform, oversized, to_tensor
+from data.views import InputSpec, crop, letterbox, pixels, shrunk
 
 SOME = settings(max_examples=100, deadline=None, derandomize=True)
 SPEC = InputSpec(64, 96, margin=0.0)

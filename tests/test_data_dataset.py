@@ -13,7 +13,8 @@ from data.dataset import EvalDataset, TrainDataset
 from data.images import open_still
 from data.manifest import Sample, read_manifest
 from data.taxonomy import Taxonomy
-from data.transforms import InputSpec, eval_transform, pixels
+from data.transforms import eval_transform
+from data.views import InputSpec, pixels
 
 SPEC = InputSpec(32, 48)
 

@@ -8,14 +8,13 @@ from pictures import BLUE, RED, noise, picture
 from data.degrade import OverlaidText, VideoCompression, h264, haze, low_light, overlay_text
 from data.transforms import (
     ROOM,
-    InputSpec,
     composite,
     eval_transform,
-    letterbox,
     oversized,
     to_tensor,
     training_augmentation,
 )
+from data.views import InputSpec, letterbox
 
 SPEC = InputSpec(64, 96)
 

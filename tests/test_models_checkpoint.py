@@ -12,7 +12,7 @@ from pictures import one_line
 from safetensors.torch import load, save
 
 from data.taxonomy import Taxonomy
-from data.transforms import InputSpec
+from data.views import InputSpec
 from models.backbones import folded
 from models.card import digest
 from models.checkpoint import (
@@ -26,7 +26,7 @@ from models.checkpoint import (
     start_from,
 )
 from models.classifier import build_classifier
-from models.ensemble import Look
+from models.look import Look
 from models.weights import pack, round_weights, unpack
 
 CLASSES = ("Su-27", "Su-35", "Su-24")

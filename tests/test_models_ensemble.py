@@ -8,9 +8,11 @@ import torch
 from pictures import noise, one_line, picture
 from torch import nn
 
-from data.transforms import InputSpec, eval_transform
+from data.transforms import eval_transform
+from data.views import InputSpec
 from models.classifier import Output
-from models.ensemble import Ensemble, Look, together
+from models.ensemble import Ensemble, together
+from models.look import Look
 
 SPEC, WIDE = InputSpec(32, 48), InputSpec(32, 64, margin=0.3)
 BOX = (4.0, 4.0, 20.0, 14.0)  # in the red quarter of `picture`

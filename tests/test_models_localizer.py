@@ -13,15 +13,14 @@ from pictures import noise as read_only_noise
 from pictures import one_line
 from torchvision.models import detection
 
-from data.transforms import IMAGENET_MEAN, IMAGENET_STD
+from data.views import IMAGENET_MEAN, IMAGENET_STD
 from models.backbones import BackboneError
+from models.boxes import FILES, LocalizerCard
 from models.card import CheckpointError
 from models.checkpoint import CARD as CHECKPOINT_CARD
 from models.localizer import (
     ARCHITECTURES,
-    FILES,
     Localizer,
-    LocalizerCard,
     build_detector,
     load_localizer,
     save_localizer,

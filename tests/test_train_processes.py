@@ -22,7 +22,8 @@ from airframe.corpus import build_corpus, with_boxes
 from airframe.processes import Process, is_prepared, prepared
 from airframe.training import Trainee, first_classifier, input_spec, loaders
 from data.images import open_still
-from data.transforms import InputSpec, eval_transform
+from data.transforms import eval_transform
+from data.views import InputSpec
 from models.checkpoint import load_checkpoint
 
 ROOT = Path(__file__).parent.parent
