@@ -16,6 +16,7 @@ _BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12
 _BYTES |= {13: 4, 16: 8, 17: 8, 18: 8}
 _POINTS = {3: "H", 4: "L", 13: "L", 16: "Q"}
 _INNER = (34665, 34853)  # the tags that point to the Exif and the GPS directory
+_MAGIC = (b"*\0", b"\0*", b"+\0", b"\0+")  # 42 and, of a BigTIFF, 43, in either order
 _SEGMENT = re.compile(rb"\xff\xe1(..)Exif\0\0", re.DOTALL)
 
 
@@ -42,7 +43,7 @@ def _claimed(file: IO[bytes]) -> int:
     file.seek(0)
     head = file.read(16)
     order = {b"II": "<", b"MM": ">"}.get(head[:2])
-    if order is None or len(head) < 8:
+    if order is None or len(head) < 8 or head[2:4] not in _MAGIC:
         return 0
     big = head[2] == 43  # as Pillow tells a BigTIFF
     first = head[8:16].ljust(8, b"\0") if big else head[4:8]
