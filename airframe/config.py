@@ -23,7 +23,10 @@ class _Section(BaseModel):
 
 
 class DataConfig(_Section):
-    """Which pictures, which of them count as what, and how they are split and sampled."""
+    """Which pictures, which of them count as what, and how they are split and sampled.
+
+    The types of the families in `left_out` are not learnt, to see how foreign they look.
+    """
 
     manifest: Path | None = None
     drawn_per_type: Annotated[int, Field(ge=0)] = 0
@@ -38,6 +41,7 @@ class DataConfig(_Section):
     train_only_kinds: tuple[str, ...] = ()
     cutout_kinds: tuple[str, ...] = ()
     backdrop_kinds: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
     min_pictures: Positive = 2
     min_views: Positive = 60
     shares: dict[str, Annotated[float, Field(ge=0)]] = {}
@@ -87,9 +91,11 @@ class TrainConfig(_Section):
 
     With 0 `epochs` the weights stay as they come, and are only calibrated. The first `small_epochs`
     see pictures at three quarters of the size. Each stage of the backbone learns at `layer_decay`
-    times the rate of the next. `mixup` is the concentration of its Beta distribution; 0 mixes
-    nothing. Of the epochs the best on val or the last is kept; `start_share` of the result are the
-    weights that training started from (Wortsman et al. 2022, robust fine-tuning).
+    times the rate of the next. `mixup` and `cutmix` are the concentrations of their Beta
+    distributions, 0 for none (see `airframe.mixing`). `teacher` is the folder of a checkpoint of
+    the same types, whose softened answers are `teacher_share` of the loss. Of the epochs the best
+    on val or the last is kept; `start_share` of the result are the weights that training started
+    from (Wortsman et al. 2022, robust fine-tuning).
 
     One process trains on each of `devices`, on each of `nodes`. `batch_size` is that of all of them
     together. On several nodes the run folder has to be on a disk that all of them share.
@@ -110,6 +116,9 @@ class TrainConfig(_Section):
     background_weight: Annotated[float, Field(ge=0)] = 0.5
     augment: Annotated[float, Field(ge=0, le=2)] = 1.0
     mixup: Annotated[float, Field(ge=0, le=10)] = 0.0
+    cutmix: Annotated[float, Field(ge=0, le=10)] = 0.0
+    teacher: Path | None = None
+    teacher_share: Fraction = 0.5
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.998
     keep: Literal["best", "last"] = "best"
     start_share: Fraction = 0.0

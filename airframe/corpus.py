@@ -138,7 +138,14 @@ def without_dropped(samples: Sequence[Sample], path: Path) -> list[Sample]:
 def choose_classes(
     samples: Sequence[Sample], taxonomy: Taxonomy, data: DataConfig
 ) -> tuple[str, ...]:
-    """The types with at least `min_pictures` train pictures, or `min_views` train-only views."""
+    """The types with at least `min_pictures` train pictures, or `min_views` train-only views.
+
+    Raises ConfigError for a family in `left_out` that the taxonomy does not have.
+    """
+    left_out = {f"family:{name}" for name in data.left_out}
+    strange = sorted(node for node in left_out if node not in taxonomy)
+    if strange:
+        raise ConfigError(f"data.left_out: {strange[0]} is not in the taxonomy")
     pictures: Counter[str] = Counter()
     views: Counter[str] = Counter()
     for sample in samples:
@@ -148,7 +155,8 @@ def choose_classes(
     return tuple(
         name
         for name in taxonomy.types
-        if pictures[name] >= data.min_pictures or views[name] >= data.min_views
+        if left_out.isdisjoint(node.id for node in taxonomy.path(f"type:{name}"))
+        and (pictures[name] >= data.min_pictures or views[name] >= data.min_views)
     )
 
 

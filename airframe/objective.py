@@ -7,9 +7,12 @@ import math
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from airframe.calibration import fit_temperature
 from airframe.config import TrainConfig
+
+SOFTENED = 2.0
 
 
 def node_nll(logp: Tensor, allowed: Tensor) -> Tensor:
@@ -47,11 +50,21 @@ def mixed_loss(
     logits: Tensor, allowed: Tensor, family_of: Tensor, share: float, config: TrainConfig
 ) -> Tensor:
     """The loss of a batch of which each picture is `share` itself and the rest its counterpart in
-    the reversed batch: that of both labels, in the same shares (mixup, Zhang et al. 2018)."""
+    the reversed batch (`airframe.mixing`): that of both labels, in the same shares (mixup, Zhang et
+    al. 2018)."""
     own = hierarchical_loss(logits, allowed, family_of, config)
     if share == 1:
         return own
     return share * own + (1 - share) * hierarchical_loss(logits, allowed.flip(0), family_of, config)
+
+
+def teacher_loss(logits: Tensor, teacher: Tensor) -> Tensor:
+    """How far the softened answers of `logits` (N, C) are from a teacher's: KL at temperature
+    SOFTENED, times its square, so that the gradient keeps its size (Hinton et al. 2015)."""
+    mine = (logits.float() / SOFTENED).log_softmax(dim=1)
+    theirs = (teacher.float() / SOFTENED).log_softmax(dim=1)
+    divergence = functional.kl_div(mine, theirs, reduction="batchmean", log_target=True)
+    return SOFTENED**2 * divergence
 
 
 def learning_rate_scale(step: int, steps: int, warmup: float) -> float:

@@ -58,6 +58,15 @@ def hardware(train: TrainConfig) -> dict[str, Any]:
     }
 
 
+def emulates_bf16(train: TrainConfig) -> bool:
+    """Whether training is to run in bf16 on a CPU that has no instructions for it."""
+    on_cpu = train.accelerator == "cpu" or (
+        train.accelerator == "auto" and not torch.accelerator.is_available()
+    )
+    supported = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return train.precision == "bf16-mixed" and on_cpu and not supported
+
+
 def this_process(train: TrainConfig) -> Process:
     """Which one Lightning makes of this process, on this node or another.
 

@@ -26,6 +26,7 @@ _SAID = {
     "brightness": "darker",
     "noise": "noisier",
     "blockiness": "more heavily compressed",
+    "lettering": "more covered with letters or other fine strokes",
 }
 
 

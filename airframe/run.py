@@ -26,7 +26,12 @@ from airframe.evaluation import Evaluated, evaluate
 from airframe.looking import found_boxes, sightings
 from airframe.mending import fit_poor
 from airframe.plots import plot_confusion, plot_curves, plot_reliability
-from airframe.processes import is_prepared, this_process, wait_until_prepared
+from airframe.processes import (
+    emulates_bf16,
+    is_prepared,
+    this_process,
+    wait_until_prepared,
+)
 from airframe.provenance import provenance
 from airframe.quality import QualityGate, as_row
 from airframe.report import figures_table
@@ -195,6 +200,13 @@ def _announce(corpus: Corpus, config: Config, console: Console) -> None:
         highlight=False,
         soft_wrap=True,
     )
+    if config.train.epochs and emulates_bf16(config.train):
+        console.print(
+            "train.precision: this CPU has no bf16 instructions and makes them up, many times "
+            "slower than float32; stop and add --set train.precision=32-true",
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 def _calibrate(

@@ -17,14 +17,20 @@ from torch.utils.data import DataLoader, WeightedRandomSampler
 
 from airframe.config import Config, ConfigError, ModelConfig, TrainConfig
 from airframe.corpus import Corpus, allowed_matrix, ancestor_index, sampling_weights
-from airframe.objective import learning_rate_scale, mixed_loss, selection_metrics
+from airframe.mixing import mix
+from airframe.objective import (
+    learning_rate_scale,
+    mixed_loss,
+    selection_metrics,
+    teacher_loss,
+)
 from airframe.probe import start_head
 from airframe.processes import ALONE, Process, alone_again, hardware, prepared, quiet
 from data.dataset import EvalDataset, Item, TrainDataset
 from data.manifest import Sample
 from data.views import InputSpec
 from models.backbones import backbone
-from models.checkpoint import start_from
+from models.checkpoint import load_checkpoint, start_from
 from models.classifier import Classifier, build_classifier
 
 _EMA_STEPS = 4  # between updates of the average, which each read all weights
@@ -67,6 +73,8 @@ class Trainee(pl.LightningModule):
         self.register_buffer("family_of", torch.from_numpy(family_of), persistent=False)
         self.val_kinds = [s.kind for s in labelled_val(corpus)]
         self._val: list[tuple[Tensor, Tensor, Tensor]] = []
+        # A tuple: what Lightning takes for a part would be trained, averaged and saved.
+        self.teachers = teachers(config.train, corpus.classes)
         said = [(s.key, s.kind, s.node, s.split, s.boxes) for s in corpus.samples]
         self._pictures = zlib.crc32(repr(said).encode())
 
@@ -96,14 +104,22 @@ class Trainee(pl.LightningModule):
             image = nn.functional.interpolate(
                 image, scale_factor=_SMALL, mode="bilinear", antialias=True
             )
-        train, share = self.config.train, 1.0
-        if train.mixup:
-            share = torch.distributions.Beta(train.mixup, train.mixup).sample().item()
-            image = share * image + (1 - share) * image.flip(0)
-        output = self.classifier(image.contiguous(memory_format=torch.channels_last))
-        loss = mixed_loss(output.logits, batch.allowed, self.family_of, share, train)
+        train = self.config.train
+        image, share = mix(image, train)
+        image = image.contiguous(memory_format=torch.channels_last)
+        logits = self.classifier(image).logits
+        loss = mixed_loss(logits, batch.allowed, self.family_of, share, train)
+        if self.teachers:
+            taught = teacher_loss(logits, self._said(image))
+            loss = torch.lerp(loss, taught, train.teacher_share)
         self.log("train/loss", loss, on_step=False, on_epoch=True, prog_bar=True, sync_dist=True)
         return loss
+
+    @torch.no_grad()
+    def _said(self, image: Tensor) -> Tensor:
+        """The teacher's logits (N, C) of the very pictures that the classifier sees."""
+        networks = [teacher.to(image.device) for teacher in self.teachers]
+        return torch.stack([network(image).logits.float() for network in networks]).mean(0)
 
     def validation_step(self, batch: Item, _: int) -> None:
         output = self.classifier(batch.image.contiguous(memory_format=torch.channels_last))
@@ -132,6 +148,20 @@ class Trainee(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         return optimisation(self.classifier, self.classifier.trunk, self.config.train, self.trainer)
+
+
+def teachers(train: TrainConfig, classes: tuple[str, ...]) -> tuple[Classifier, ...]:
+    """The networks of `train.teacher`, in eval mode; none where it names none.
+
+    Raises CheckpointError, and ConfigError for one that answers other types.
+    """
+    if train.teacher is None:
+        return ()
+    with torch.random.fork_rng(devices=[]):  # building draws what the training would miss
+        checkpoint, ensemble = load_checkpoint(train.teacher)
+    if checkpoint.classes != classes:
+        raise ConfigError(f"train.teacher: {train.teacher} answers other types than this run's")
+    return tuple(network.eval().requires_grad_(False) for network in ensemble.networks)
 
 
 def freeze(classifier: Classifier, model: ModelConfig) -> None:
@@ -272,11 +302,11 @@ def fit(corpus: Corpus, config: Config, run: Path, *, resume: bool = False) -> C
         state = torch.load(kept, map_location="cpu", weights_only=True)
         trainee.load_state_dict(state["state_dict"])
     result = trainee.classifier.cpu()
-    mix(result, start, config.train.start_share)
+    lean(result, start, config.train.start_share)
     return result.eval()
 
 
-def mix(classifier: Classifier, start: dict[str, Tensor], share: float) -> None:
+def lean(classifier: Classifier, start: dict[str, Tensor], share: float) -> None:
     """Let `share` of the weights, in [0, 1], be those of `start`."""
     if share:
         mine = classifier.state_dict()

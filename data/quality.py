@@ -1,4 +1,4 @@
-"""How good a view of an aircraft is: size, blur, contrast, light, noise, JPEG blocks.
+"""How good a view of an aircraft is: size, blur, contrast, light, noise, JPEG blocks, lettering.
 
 All are measured where the classifier looks, without a reference picture. They are made to rise or
 fall with what spoils footage, not to please an eye.
@@ -22,10 +22,14 @@ WORSE = {
     "brightness": -1,
     "noise": 1,
     "blockiness": 1,
+    "lettering": 1,
 }
 _SEEN = 192  # pixels of the longer side that all but size and blocks are measured in
 _BLOCKS = 128, 384  # least and most pixels of the part of the frame that blocks are looked for in
 _TAPS = 9  # of the filter that blurs again
+_STROKE = 7  # pixels: strokes narrower than this are what letters are made of
+_NEAR = 5  # pixels across: light and dark strokes so close to each other belong together
+_COVERED = 0.9  # the quantile: a tenth of the view is to be covered before lettering counts
 _NOISE = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
 _LEAST = 1e-3  # grey levels: what is flat has neither blocks nor blur
 
@@ -42,10 +46,12 @@ def measures(rgb: RGB, box: Sequence[float] | None = None) -> dict[str, float]:
     luminance is on the edges of the 8 × 8 blocks of a JPEG than inside them (the terms B and A of
     Wang, Sheikh & Bovik 2002), as the logarithm of the ratio to base 2: 0 without blocks. It sees
     the grid of the frame as it is given, at the box and at least 128 pixels around its middle:
-    shrinking or cropping a JPEG hides it.
+    shrinking or cropping a JPEG hides it. `lettering`: how far light and dark strokes stand out
+    side by side, in grey levels, in the tenth of the view that has most of it: captions, logos and
+    watermarks do, and so do railings and bare trees.
 
-    Blur, contrast, light and noise are those of the box with its longer side shrunk to 192 pixels,
-    about what the classifier sees of it. Raises ValueError for a box without area in the frame.
+    All but size and blocks are those of the box with its longer side shrunk to 192 pixels, about
+    what the classifier sees of it. Raises ValueError for a box without area in the frame.
     """
     height, width = rgb.shape[:2]
     x0, y0, x1, y1 = (0.0, 0.0, float(width), float(height)) if box is None else box
@@ -62,6 +68,7 @@ def measures(rgb: RGB, box: Sequence[float] | None = None) -> dict[str, float]:
         "brightness": float(grey.mean()) / 255,
         "noise": _noise(grey),
         "blockiness": _blockiness(rgb, (left, right), (top, bottom)),
+        "lettering": _lettering(grey),
     }
 
 
@@ -115,6 +122,17 @@ def _blockiness(rgb: RGB, across: tuple[int, int], down: tuple[int, int]) -> flo
     if not len(edges) or not len(rest):
         return 0.0
     return float(np.log2((edges.mean() + 0.1) / (rest.mean() + 0.1)))
+
+
+def _lettering(grey: Grey) -> float:
+    """The lesser of the white and the black top-hat (Serra 1982), each at its largest nearby: the
+    rim of an aircraft against the sky has one of them, letters have both."""
+    stroke, near = np.ones((_STROKE, _STROKE), np.uint8), np.ones((_NEAR, _NEAR), np.uint8)
+    light, dark = (
+        cv2.dilate(cv2.morphologyEx(grey, way, stroke), near)
+        for way in (cv2.MORPH_TOPHAT, cv2.MORPH_BLACKHAT)
+    )
+    return float(np.quantile(np.minimum(light, dark), _COVERED))
 
 
 def _window(low: int, high: int, end: int) -> tuple[int, int]:

@@ -57,6 +57,23 @@ def test_a_type_is_a_class_by_train_pictures_or_by_many_views():
     assert choose_classes(rows, TAXONOMY, data) == ("Su-35", "Su-24")  # in the taxonomy's order
 
 
+def test_families_left_out_are_no_classes_and_all_their_samples_are_outside():
+    rows = samples(
+        *[("type:Su-24", "photo", "train")] * 2,
+        *[("type:Su-27", "photo", "train")] * 2,
+        *[("type:Su-35", "photo", "train")] * 2,
+        ("family:Flanker", "photo", "val"),
+    )
+    data = DataConfig(left_out=("Flanker",))
+    classes = choose_classes(rows, TAXONOMY, data)
+    assert classes == ("Su-24",)
+    kept, outside = relabel(rows, TAXONOMY, classes)
+    assert [s.key for s in kept] == ["0.jpg", "1.jpg"]
+    assert len(outside) == 5
+    with pytest.raises(ConfigError, match=r"data\.left_out: family:Flnker is not in the taxonomy"):
+        choose_classes(rows, TAXONOMY, DataConfig(left_out=("Flnker",)))
+
+
 def test_a_type_that_is_no_class_falls_back_to_its_family_or_outside():
     rows = samples(
         ("type:Su-35", "photo", "test"),

@@ -8,10 +8,12 @@ import torch
 
 from airframe.config import TrainConfig
 from airframe.objective import (
+    SOFTENED,
     hierarchical_loss,
     learning_rate_scale,
     mixed_loss,
     selection_metrics,
+    teacher_loss,
 )
 
 # Three classes: the first two are one family, the third another.
@@ -133,3 +135,13 @@ def test_a_mixed_batch_pays_for_both_labels_in_the_shares_of_the_mixture():
     own = -(math.log(0.5) + math.log(0.8)) / 2
     other = -(math.log(0.3) + math.log(0.1)) / 2
     assert loss == pytest.approx(0.75 * own + 0.25 * other)
+
+
+def test_what_a_teacher_says_is_weighed_by_hand():
+    logits, teacher = torch.tensor([P, (0.1, 0.1, 0.8)]).log(), torch.tensor([(0.2, 0.6, 0.2), P])
+    soft = [np.asarray(p.exp() ** (1 / SOFTENED)) for p in (logits, teacher.log())]
+    mine, theirs = (p / p.sum(axis=1, keepdims=True) for p in soft)
+    expected = SOFTENED**2 * (theirs * np.log(theirs / mine)).sum(axis=1).mean()
+    # Any constant may be added to logits.
+    assert teacher_loss(logits + 3, teacher.log() - 5).item() == pytest.approx(expected, rel=1e-5)
+    assert teacher_loss(logits, logits + 1).item() == pytest.approx(0, abs=1e-6)

@@ -18,12 +18,13 @@ FINE = {
     "brightness": 0.5,
     "noise": 1.0,
     "blockiness": 0.3,
+    "lettering": 50.0,
 }
 
 
 def views(rng, n):
-    """Measures (n, 6) of so many views, sizes and the like log-normal."""
-    steps = rng.normal(size=(n, 6))
+    """Measures (n, 7) of so many views, sizes and the like log-normal."""
+    steps = rng.normal(size=(n, 7))
     return np.stack(
         [
             200 * 2 ** steps[:, 0],
@@ -32,6 +33,7 @@ def views(rng, n):
             0.5 * 2 ** (0.3 * steps[:, 3]),
             1.0 * 2 ** (0.5 * steps[:, 4]),
             0.3 + 0.3 * steps[:, 5],
+            50 + 15 * steps[:, 6],
         ],
         axis=1,
     )
@@ -81,6 +83,7 @@ def test_with_two_kinds_it_holds_on_each():
         ("brightness", 0.05),
         ("noise", 12.0),
         ("blockiness", 2.5),
+        ("lettering", 200.0),
     ],
 )
 def test_a_poor_measure_is_named_and_a_good_one_never(gate, measure, value):
@@ -113,7 +116,7 @@ def test_a_kind_with_too_few_pictures_lets_nothing_be_outside():
 
 
 @settings(deadline=None)  # a busy machine is no fault
-@given(st.lists(st.floats(0, 1000), min_size=6, max_size=6), st.integers(0, 5))
+@given(st.lists(st.floats(0, 1000), min_size=7, max_size=7), st.integers(0, 6))
 def test_what_gets_poorer_is_never_outside_in_less(values, position):
     rng = np.random.default_rng(0)
     fitted = QualityGate.from_arrays(views(rng, 50), np.array(["field"] * 50))
@@ -154,12 +157,12 @@ def test_a_gate_that_lacks_a_part_is_refused(gate):
 
 
 def test_arrays_that_are_not_measures_are_refused(gate):
-    with pytest.raises(ValueError, match=r"must be \(N, 6\), got \(3, 5\)"):
+    with pytest.raises(ValueError, match=r"must be \(N, 7\), got \(3, 5\)"):
         QualityGate.from_arrays(np.zeros((3, 5)), np.array(["a"] * 3))
-    with pytest.raises(ValueError, match=r"must be \(N, 6\)"):
-        QualityGate.from_arrays(np.zeros((0, 6)), np.array([]))
+    with pytest.raises(ValueError, match=r"must be \(N, 7\)"):
+        QualityGate.from_arrays(np.zeros((0, 7)), np.array([]))
     with pytest.raises(ValueError, match="no number"):
-        QualityGate.from_arrays(np.full((3, 6), np.nan), np.array(["a"] * 3))
+        QualityGate.from_arrays(np.full((3, 7), np.nan), np.array(["a"] * 3))
     with pytest.raises(ValueError, match="measures are blur"):
         gate.outside({"blur": 0.3})
     with pytest.raises(ValueError, match="no number"):

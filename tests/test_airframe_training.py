@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from airframe.config import Config, DataConfig, TrainConfig
+from airframe.config import Config, ConfigError, DataConfig, TrainConfig
 from airframe.corpus import build_corpus
 from airframe.run import ensemble_looks
 from airframe.training import (
@@ -19,7 +19,7 @@ from airframe.training import (
 from data.images import open_still
 from data.transforms import eval_transform
 from data.views import InputSpec, pixels
-from models.checkpoint import load_checkpoint, start_from
+from models.checkpoint import load_checkpoint, save_checkpoint, start_from
 from models.classifier import Classifier, build_classifier
 from models.ensemble import Ensemble
 from models.look import Look
@@ -209,6 +209,44 @@ def test_the_smaller_pictures_are_the_same_pictures(task, tmp_path, shown):
 
 def test_with_no_epochs_the_weights_stay_as_they_came(task, initial, tmp_path):
     assert differing(fitted(task, tmp_path / "a", epochs=0), initial, "") == []
+
+
+@pytest.fixture(scope="module")
+def teacher(task, tiny_checkpoint, tmp_path_factory):
+    """A checkpoint of the task's types that is surer of the first than of any other."""
+    classes = task[0].classes
+    network = start_from(tiny_checkpoint, classes, "mobilenet_v2", 0.2)
+    with torch.no_grad():
+        network.head.weight.zero_()
+        network.head.bias.copy_(torch.arange(len(classes)) == 0).mul_(9)
+    card = load_checkpoint(tiny_checkpoint)[0]
+    folder = tmp_path_factory.mktemp("teacher") / "checkpoint"
+    save_checkpoint(
+        folder, [network.eval()], replace(card, classes=classes, taxonomy=task[0].taxonomy)
+    )
+    return folder
+
+
+def test_a_teacher_alone_draws_all_pictures_to_what_it_says(task, initial, teacher, tmp_path):
+    learning = {"epochs": 2, "samples_per_epoch": 32, "keep": "last", "lr": 0.03}
+    taught = fitted(task, tmp_path / "a", teacher=teacher, teacher_share=1.0, **learning)
+    bias = taught["head.bias"] - initial["head.bias"]
+    assert bias[0] > 0
+    assert bias[1:].max() < 0
+    # It is no part of what is trained, averaged and kept.
+    assert not [name for name in at_the_end(tmp_path / "a") if "teacher" in name]
+
+
+def test_a_teacher_without_a_share_changes_nothing(task, teacher, tmp_path):
+    with_it = fitted(task, tmp_path / "a", teacher=teacher, teacher_share=0.0)
+    assert differing(with_it, fitted(task, tmp_path / "b"), "") == []
+
+
+def test_a_teacher_of_other_types_is_refused(task, tiny_checkpoint, tmp_path):
+    with pytest.raises(
+        ConfigError, match=r"train\.teacher: .* answers other types than this run's"
+    ):
+        fitted(task, tmp_path / "a", teacher=tiny_checkpoint)
 
 
 def test_the_train_loader_gives_full_batches_of_the_train_split(task):

@@ -38,6 +38,7 @@ def series(scene, degradation, measure):
         ("low_light", "contrast", 5),
         ("low_light", "brightness", 5),
         ("jpeg", "blockiness", 5),
+        ("text", "lettering", 4),  # what is covered whole cannot be covered more
     ],
 )
 def test_each_gets_worse_with_every_severity(scene, degradation, measure, severities):
@@ -56,6 +57,7 @@ def test_each_gets_worse_with_every_severity(scene, degradation, measure, severi
         ("low_light", "noise", 1.0),
         ("jpeg", "blockiness", 1.0),
         ("h264", "blockiness", 0.5),
+        ("text", "lettering", 100),
     ],
 )
 def test_the_severest_shows_clearly(scene, degradation, measure, least):
@@ -72,6 +74,9 @@ def test_the_severest_shows_clearly(scene, degradation, measure, least):
         ("defocus", "brightness", 5, 0.01),
         ("text", "noise", 3, 1.0),  # letters are not noise, unless they cover half of it
         ("haze", "blockiness", 5, 0.2),
+        ("low_light", "lettering", 5, 10),
+        ("motion_blur", "lettering", 5, 5),
+        ("jpeg", "lettering", 5, 25),
     ],
 )
 def test_what_it_is_not_there_for_hardly_moves_it(scene, degradation, measure, severities, most):
@@ -155,3 +160,17 @@ def test_it_is_fast():
 
     # Some 3 ms where nothing else runs; the best of many, and room for a busy machine.
     assert min(timed() for _ in range(30)) < 0.02
+
+
+def test_a_rim_alone_is_no_lettering_and_strokes_of_both_sides_are():
+    plain = np.full((120, 180, 3), 200, np.uint8)
+    plain[40:80, 30:150] = 20  # an aircraft's dark shape against the sky
+    assert measures(plain)["lettering"] < 1
+    barred = plain.copy()
+    barred[:, ::8] = barred[:, 1::8] = 255
+    barred[:, 4::8] = barred[:, 5::8] = 0
+    assert measures(barred)["lettering"] == 255
+    # Of a caption over less than a tenth of the view nothing is said.
+    low = plain.copy()
+    low[113:] = barred[113:]
+    assert measures(low)["lettering"] < 1

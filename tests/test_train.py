@@ -11,7 +11,9 @@ from typer.testing import CliRunner
 import evaluate
 import infer
 import train
+from airframe.config import TrainConfig
 from airframe.decision import Calibration
+from airframe.processes import emulates_bf16
 from models.checkpoint import load_checkpoint
 
 SMOKE = Path(__file__).parent.parent / "configs" / "smoke.yaml"
@@ -43,6 +45,16 @@ def run(tmp_path_factory):
     assert result.exit_code == 0, result.output
     assert result.stdout.strip().splitlines()[-1] == str(folder / "checkpoint")
     return folder
+
+
+@pytest.mark.parametrize(
+    ("precision", "supported", "told"),
+    [("bf16-mixed", False, True), ("bf16-mixed", True, False), ("32-true", False, False)],
+)
+def test_bf16_on_a_cpu_that_has_none_is_told_at_once(monkeypatch, precision, supported, told):
+    monkeypatch.setattr("torch.ops.mkldnn._is_mkldnn_bf16_supported", lambda: supported)
+    config = TrainConfig(precision=precision, accelerator="cpu")
+    assert emulates_bf16(config) is told
 
 
 def test_a_run_folder_holds_what_a_run_leaves(run):
