@@ -31,7 +31,7 @@ from models.card import CheckpointError
 
 _PASSES = 4  # batches of stills in a part: the next one is opened while one is answered
 _SHARE = 4  # parts a worker at least, where there are few files: so that none waits for another
-_TRIES = 3  # of a file by itself, whose workers died over it
+_TRIES = 2  # of a file by itself, after a worker was lost with all of a part
 _OBJECTS = 200 * 2**20  # bytes of a local cluster's object store; records are small
 _REACHED_S = 5.0
 
@@ -192,15 +192,16 @@ class Worker:
     def _part(self, paths: list[str]) -> Iterator[Row]:
         import ray
 
+        name = json.dumps(paths)
+        lost = ray.get(self._ledger.begin.remote(name)) > 1
         try:
             self._load()
-            for scheme in {path.split("://")[0]: path for path in paths if is_url(path)}.values():
-                check_url(scheme)
+            for url in {path.split("://")[0]: path for path in paths if is_url(path)}.values():
+                check_url(url)
         except (CheckpointError, UrlError) as error:
             yield {"fault": f"worker {platform.node()}: {_first_line(error)}"}
             return
-        name = json.dumps(paths)
-        if ray.get(self._ledger.begin.remote(name)) == 1:
+        if not lost:
             yield from self._answers(paths)
         else:
             yield {"lost": len(paths)}
@@ -216,7 +217,9 @@ class Worker:
         if ray.get(self._ledger.begin.remote(path)) <= _TRIES:
             yield from self._answers([path])
         else:
-            said = f"{plain(path)}: its worker died over it {_TRIES} times; look at it by itself"
+            said = (
+                f"{plain(path)}: its worker died over it {_TRIES + 1} times; look at it by itself"
+            )
             error = StillError("inference_error", said)
             failed = failure_record(path, error, self._predictor, self._task.settings)
             yield _row(path, [failed])
