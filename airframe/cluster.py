@@ -10,9 +10,7 @@ import json
 import logging
 import os
 import platform
-import secrets
 import socket
-import sys
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, redirect_stdout, suppress
@@ -53,8 +51,9 @@ class Cluster:
             raise ClusterError("ray is not installed; pip install --group cluster")
         # Workers have released checkpoints beside their own code.
         self._checkpoint = checkpoint if checkpoint in RELEASED else os.path.abspath(checkpoint)
-        if "ray" not in sys.modules:
-            os.environ.update({**_environment(), **os.environ})
+        # Read by Ray when it is imported: its makers are told nothing, and it says less.
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
         import ray
 
         self._own = not ray.is_initialized()
@@ -284,23 +283,11 @@ def _parts(paths: Sequence[str], batch_size: int, workers: int) -> list[list[str
     return [[clip] for clip in clips] + [stills[i : i + size] for i in range(0, len(stills), size)]
 
 
-def _environment() -> dict[str, str]:
-    """What Ray reads when it is imported: its makers are told nothing, and it says less."""
-    wanted = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
-    if _address() == "local" and "RAY_AUTH_MODE" not in os.environ:
-        # It listens on every interface of this machine: others must not be able to use it.
-        wanted |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-    return wanted
-
-
-def _address() -> str:
-    return os.environ.get("RAY_ADDRESS") or "local"
-
-
 def _connect(cpus: int | None) -> None:
     import ray
+    from ray.exceptions import RayError
 
-    address = _address()
+    address = os.environ.get("RAY_ADDRESS") or "local"
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address == "local":
         options |= {"num_cpus": cpus, "include_dashboard": False, "object_store_memory": _OBJECTS}
@@ -308,7 +295,7 @@ def _connect(cpus: int | None) -> None:
         _reach(address)
     try:
         ray.init(address, **options)
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, RayError) as error:
         where = "a local cluster" if address == "local" else f"RAY_ADDRESS {address}"
         raise ClusterError(f"{where}: cannot be used ({_first_line(error)})") from error
 
