@@ -13,7 +13,7 @@ import platform
 import socket
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import closing, redirect_stdout, suppress
+from contextlib import closing, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -180,8 +180,7 @@ class Worker:
         self._known = _Told(ray.get(contents))
         self._ledger = ledger
         self._predictor: Predictor | None = None
-        with suppress(OSError):  # where all inputs are URLs nobody needs the driver's folder
-            os.chdir(folder)
+        self._folder = folder
 
     def __call__(self, row: Row) -> Iterator[Row]:
         """The rows of a part: one a file, each a JSON object."""
@@ -195,9 +194,11 @@ class Worker:
         lost = ray.get(self._ledger.begin.remote(name)) > 1
         try:
             self._load()
+            if not all(map(is_url, paths)):  # which nobody needs a folder for
+                os.chdir(self._folder)
             for url in {path.split("://")[0]: path for path in paths if is_url(path)}.values():
                 check_url(url)
-        except (CheckpointError, UrlError) as error:
+        except (CheckpointError, UrlError, OSError) as error:
             yield {"fault": f"worker {platform.node()}: {_first_line(error)}"}
             return
         if not lost:
