@@ -114,6 +114,7 @@ class Cluster:
         import ray
         import ray.data
         from ray.exceptions import RayError
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         if not paths:
             return
@@ -124,8 +125,10 @@ class Cluster:
         logging.getLogger("ray.data").setLevel(logging.CRITICAL)
         resources: Any = ray.cluster_resources
         cores = max(1, int(resources().get("CPU", 1)))
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+        lasting = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1}
         ledger: Any = ray.remote(Ledger)
-        ledger = ledger.options(num_cpus=0, max_restarts=-1, max_task_retries=-1).remote()
+        ledger = ledger.options(scheduling_strategy=here, **lasting).remote()
         contents = ray.put(known.contents())
         said = self._checkpoint, task, predictor.fingerprint(task.settings), contents, ledger
         parts = _parts(paths, task.batch_size, cores)
