@@ -5,6 +5,7 @@ python infer.py footage/ --every 0.5 --output case/
 python infer.py --verify case/records.jsonl
 python infer.py a.jpg --theatre syria-2015 --date 2015-10-03
 python infer.py raid.mp4 --frame 250 --box 410,120,655,260
+python infer.py s3://bucket/archive --engine ray --output case/
 """
 
 from __future__ import annotations
@@ -25,17 +26,18 @@ from airframe.terminal import console, print_table, refuse, tell, to_nowhere
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 if TYPE_CHECKING:
     from airframe.batch import Found, Task
+    from airframe.cluster import Cluster
     from airframe.predictor import Predictor
     from airframe.sinks import Sink
 
 TABLE_ROWS = 200
-NOT_WRITTEN, INTERRUPTED, CLOSED_PIPE = 3, 130, 141
+NOT_WRITTEN, CLUSTER_LOST, INTERRUPTED, CLOSED_PIPE = 3, 4, 130, 141
 
 
 def main(
     inputs: Annotated[
         list[str] | None,
-        typer.Argument(help="Files, folders or globs; - reads a list from stdin."),
+        typer.Argument(help="Files, folders, globs or URLs; - reads a list from stdin."),
     ] = None,
     output: Annotated[
         str | None,
@@ -94,16 +96,22 @@ def main(
     batch_size: Annotated[int, typer.Option(min=1, help="Stills in one pass.")] = 8,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 …")] = "auto",
     engine: Annotated[
-        str, typer.Option(help="auto, onnx (ONNX Runtime, CPU) or torch; auto: onnx on the CPU.")
+        str,
+        typer.Option(
+            help="auto, onnx (ONNX Runtime, CPU) or torch; auto: onnx on the CPU. ray: on all "
+            "cores of a cluster (RAY_ADDRESS), else of this machine."
+        ),
     ] = "auto",
 ) -> None:
     """Name the airframe type in stills and clips and say how sure that is.
 
     Exit code 0: every file was answered (--verify: everything is the same). 1: some failed, each
     listed (--verify: something changed or is missing). 2: wrong usage, checkpoint or older records.
-    3: the output cannot be written, as on a full disk. 130: interrupted. 141: the reader of
-    standard output left. After 3 and 130 the same command goes on.
+    3: the output cannot be written, as on a full disk. 4: the cluster was lost. 130: interrupted.
+    141: the reader of standard output left. After 3, 4 and 130 the same command goes on.
     """
+    if engine == "ray":
+        _refuse_with_ray(verify, box, device)
     if output not in (None, "-"):
         try:
             outputs = ArchiveFiles.parse(str(output))
@@ -112,6 +120,7 @@ def main(
     # Imported late: a wrong option should be told at once, not after torch has loaded.
     from airframe.batch import Task, find_files
     from airframe.predictor import Predictor, Settings, checkpoint_folder
+    from data.remote import UrlError, is_url
     from data.sampling import Sampling
     from data.theatre import load_theatre, parse_day
     from data.video import is_clip
@@ -124,7 +133,8 @@ def main(
             coverage, confidence, top_k, where, day, theatre_prior=theatre_prior, frame=frame
         )
         task = Task(settings, batch_size, Sampling.parse(every), _edges(box))
-        predictor = Predictor(checkpoint_folder(checkpoint), device, engine)
+        own = "auto" if engine == "ray" else engine
+        predictor = Predictor(checkpoint_folder(checkpoint), device, own)
     except (CheckpointError, ValueError) as error:
         refuse(str(error))
     if verify is not None:
@@ -133,30 +143,48 @@ def main(
         if task.settings != Task(Settings(theatre=settings.theatre)).settings:
             refuse("--verify takes the settings from the records; of those give --theatre alone")
         raise typer.Exit(_verify(verify, inputs, predictor, task))
-    found = list(find_files(_listed(inputs or [])))
+    try:
+        found = list(find_files(_listed(inputs or [])))
+    except UrlError as error:
+        refuse(str(error))
     if not found:
         refuse("nothing to read: the list of files is empty")
     if frame is not None and not box:
         refuse(f"--frame {frame}: says which frame --box is in; give that too")
     if box and (len(found) > 1 or is_clip(found[0][0]) != (frame is not None)):
         refuse(f"--box {box}: belongs to one still, or with --frame to one clip; give it alone")
+    if box and is_url(found[0][0]):
+        refuse(f"--box {box}: belongs to a file on this machine; copy it here")
     if task.box is not None:
         _check_box(found[0][0], task.box)
+    cluster = _cluster(checkpoint) if engine == "ray" else None
     if output in (None, "-"):
-        raise typer.Exit(_run(found, predictor, task, to_stdout=output == "-"))
-    raise typer.Exit(_run_archive(found, predictor, task, outputs, inputs or []))
+        raise typer.Exit(_run(found, predictor, task, cluster, to_stdout=output == "-"))
+    raise typer.Exit(_run_archive(found, predictor, task, cluster, outputs, inputs or []))
 
 
-def _run(found: list[Found], predictor: Predictor, task: Task, *, to_stdout: bool) -> int:
+def _run(
+    found: list[Found],
+    predictor: Predictor,
+    task: Task,
+    cluster: Cluster | None,
+    *,
+    to_stdout: bool,
+) -> int:
     """Answer everything to standard output, as JSONL or as a table; returns the exit code."""
+    from airframe.cluster import ClusterError
     from airframe.sinks import JsonLines, Rows
 
     rows = Rows(TABLE_ROWS)
     try:
-        lost = _answer(found, predictor, task, JsonLines(sys.stdout) if to_stdout else rows)
+        sink = JsonLines(sys.stdout) if to_stdout else rows
+        lost = _answer(found, predictor, task, cluster, sink)
     except KeyboardInterrupt:
         tell("interrupted; with --output and a file's name, what is answered would be kept")
         return INTERRUPTED
+    except ClusterError as error:
+        tell(f"infer.py: --engine ray: {error}", "red")
+        return CLUSTER_LOST
     except BrokenPipeError:
         to_nowhere(sys.stdout)
         return CLOSED_PIPE
@@ -171,10 +199,16 @@ def _run(found: list[Found], predictor: Predictor, task: Task, *, to_stdout: boo
 
 
 def _run_archive(
-    found: list[Found], predictor: Predictor, task: Task, outputs: ArchiveFiles, inputs: list[str]
+    found: list[Found],
+    predictor: Predictor,
+    task: Task,
+    cluster: Cluster | None,
+    outputs: ArchiveFiles,
+    inputs: list[str],
 ) -> int:
     """Answer what the journal does not hold yet, make the outputs; returns the exit code."""
     from airframe.archive import Archive
+    from airframe.cluster import ClusterError
     from airframe.journal import JournalError
     from airframe.sinks import Rows
 
@@ -188,13 +222,17 @@ def _run_archive(
     if journal.cut:
         tell(f"{outputs.journal}: {journal.cut} bytes of an unfinished file cut off", "yellow")
     try:
-        lost = _answer(found, predictor, task, journal)
+        lost = _answer(found, predictor, task, cluster, journal)
         with console.status("making the outputs"):
             groups = archive.finish()
     except KeyboardInterrupt:
         archive.break_off()
         tell(f"interrupted; {outputs.journal} keeps what is answered, the same command goes on")
         return INTERRUPTED
+    except ClusterError as error:
+        archive.break_off()
+        tell(f"infer.py: --engine ray: {error}; what is answered is kept", "red")
+        return CLUSTER_LOST
     except OSError as error:
         archive.break_off()
         where = error.filename or outputs.journal
@@ -214,7 +252,9 @@ def _run_archive(
     return 1 if lost else 0
 
 
-def _answer(found: list[Found], predictor: Predictor, task: Task, sink: Sink) -> int:
+def _answer(
+    found: list[Found], predictor: Predictor, task: Task, cluster: Cluster | None, sink: Sink
+) -> int:
     """Answer everything into the sink, record by record; returns how many files failed."""
     from airframe.batch import Known, answer_all
 
@@ -228,9 +268,8 @@ def _answer(found: list[Found], predictor: Predictor, task: Task, sink: Sink) ->
             progress.update(bar, advance=1, description="identifying")
 
         known = sink if isinstance(sink, Known) else None
-        records = answer_all(
-            found, predictor, task, on_file, lambda line: tell(line, "yellow"), known
-        )
+        answer = cluster.answer_all if cluster else answer_all
+        records = answer(found, predictor, task, on_file, lambda line: tell(line, "yellow"), known)
         with closing(records):
             for record in records:
                 sink.write(record)
@@ -242,6 +281,26 @@ def _answer(found: list[Found], predictor: Predictor, task: Task, sink: Sink) ->
                     at = record["source"]["frame"]["time_s"]
                     progress.update(bar, description=f"identifying, {at:.0f} s into a clip")
     return lost
+
+
+def _refuse_with_ray(verify: Path | None, box: str | None, device: str) -> None:
+    """Refuse what has no meaning on a cluster."""
+    if verify is not None:
+        refuse("--engine ray: --verify runs on this machine; leave the engine out")
+    if box is not None:
+        refuse(f"--box {box}: belongs to one file, which needs no cluster; leave --engine ray out")
+    if device != "auto":
+        refuse(f"--device {device}: each worker takes a core of its own; leave it out")
+
+
+def _cluster(checkpoint: str) -> Cluster:
+    from airframe.cluster import Cluster, ClusterError
+
+    try:
+        with console.status("connecting to Ray"):
+            return Cluster(checkpoint)
+    except ClusterError as error:
+        refuse(f"--engine ray: {error}")
 
 
 def _tell_end(files: int, lost: int, more: str) -> None:

@@ -9,8 +9,9 @@ import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import chain
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import IO, Any
 
 from airframe.clips import boxed_record, clip_records
@@ -18,20 +19,25 @@ from airframe.looking import BoxError
 from airframe.predictor import Predictor, Settings
 from airframe.record import Record, answer_record, columns, csv_row, failure_record, json_line
 from data.images import IMAGE_SUFFIXES, UNREADABLE_SUFFIXES, Limits, Still, StillError, open_bytes
-from data.images.file import hash_file, plain, read_file
+from data.images.file import hash_file, plain
+from data.remote import at_hand, is_url, list_url, read_any
 from data.sampling import EVERY_SECOND, Sampling
 from data.video import VIDEO_SUFFIXES, ClipLimits, is_clip, open_clip
 
 Found = tuple[str, StillError | None]
+
+_WANTED = IMAGE_SUFFIXES | VIDEO_SUFFIXES | UNREADABLE_SUFFIXES  # picked up in folders
+_CLIP = Limits(max_bytes=ClipLimits().max_bytes)
 
 
 def find_files(inputs: Iterable[str]) -> Iterator[Found]:
     """Every file that the inputs name, each once, in order: `(path, None)`.
 
     An input is a file, a folder (walked to its depths, names in order, links to folders not
-    followed) or a glob. What names nothing comes as `(input, StillError)`, so that it is reported
-    with the rest. In folders only stills and clips are picked up, unreadable formats among them; a
-    file that is named itself is always tried.
+    followed), a glob, or a URL of one of these (see `data.remote`; raises UrlError). What names
+    nothing comes as `(input, StillError)`, so that it is reported with the rest. In folders only
+    stills and clips are picked up, unreadable formats among them; a file that is named itself is
+    always tried.
     """
     seen: set[str] = set()
     for given in inputs:
@@ -42,7 +48,13 @@ def find_files(inputs: Iterable[str]) -> Iterator[Found]:
 
 
 def _expand(given: str) -> Iterator[Found]:
-    if os.path.isdir(given):
+    if is_url(given):
+        listed = list_url(given, _WANTED)
+        if listed is not None and not listed:
+            message = "no picture and no clip is there; give a folder or pattern with JPEG or MP4"
+            yield given, StillError("empty", f"{plain(given)}: {message}")
+        yield from ((path, None) for path in ([given] if listed is None else listed))
+    elif os.path.isdir(given):
         closed: list[Found] = []
         found = sorted(_walk(given, closed))
         if not found and not closed:
@@ -71,7 +83,7 @@ def _walk(folder: str, closed: list[Found]) -> Iterator[str]:
 
     for place, _, names in os.walk(folder, onerror=refuse):
         for name in names:
-            if Path(name).suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES | UNREADABLE_SUFFIXES:
+            if Path(name).suffix.lower() in _WANTED:
                 yield os.path.join(place, name)
 
 
@@ -106,6 +118,10 @@ class Known:
     def recall(self, path: str, sha256: str) -> Iterator[Record]:
         """The records of a known content that are still to be written for `path`."""
         return iter(())
+
+    def contents(self) -> Known:
+        """What `knows` answers from, by itself, fit to be sent to another machine."""
+        return self
 
 
 @dataclass(frozen=True)
@@ -172,7 +188,7 @@ def _parts(found: Iterable[Found], size: int) -> Iterator[list[Found]]:
     """The files in batches of stills; a clip is a batch of its own."""
     batch: list[Found] = []
     for path, error in found:
-        clip = error is None and is_clip(path)
+        clip = error is None and _is_clip(path)
         if batch and (clip or len(batch) == size):
             yield batch
             batch = []
@@ -185,9 +201,25 @@ def _parts(found: Iterable[Found], size: int) -> Iterator[list[Found]]:
 
 
 def _clip_of(part: Sequence[Found]) -> str | None:
-    if len(part) == 1 and part[0][1] is None and is_clip(part[0][0]):
+    if len(part) == 1 and part[0][1] is None and _is_clip(part[0][0]):
         return part[0][0]
     return None
+
+
+def _is_clip(path: str) -> bool:
+    return _url_is_clip(path) if is_url(path) else is_clip(path)
+
+
+@lru_cache(maxsize=16)
+def _url_is_clip(url: str) -> bool:
+    """As `is_clip`: of a GIF the file has to say it, which is fetched for that."""
+    if PurePath(url).suffix.lower() != ".gif":
+        return is_clip(url)
+    try:
+        with at_hand(url, _CLIP) as place:
+            return is_clip(place)
+    except StillError as error:
+        return error.code == "missing"
 
 
 def _open(item: Found, known: Known) -> _Opened:
@@ -196,7 +228,7 @@ def _open(item: Found, known: Known) -> _Opened:
         return _Failed(error)
     sha256, size = None, None
     try:
-        data = read_file(path, Limits())
+        data = read_any(path, Limits())
         sha256, size = hashlib.sha256(data).hexdigest(), len(data)
         if known.knows(path, sha256):
             return _Recalled(sha256)
@@ -214,12 +246,28 @@ def _open(item: Found, known: Known) -> _Opened:
 def _answer_clip(
     path: str, predictor: Predictor, task: Task, warn: Callable[[str], None], known: Known
 ) -> Iterator[Record]:
-    """Records made before a fault stay; the fault has a record of its own."""
+    try:
+        with at_hand(path, _CLIP) as place:
+            yield from _clip_answers(place, path, predictor, task, warn, known)
+    except StillError as fault:  # of a URL that cannot be fetched
+        yield failure_record(path, fault, predictor, task.settings)
+
+
+def _clip_answers(
+    place: str,
+    path: str,
+    predictor: Predictor,
+    task: Task,
+    warn: Callable[[str], None],
+    known: Known,
+) -> Iterator[Record]:
+    """The records of the clip that lies at `place` and is called `path`. Those made before a fault
+    stay; the fault has a record of its own."""
     settings = task.settings
     try:
-        clip = open_clip(path)
+        clip = open_clip(place, name=path)
     except Exception as error:
-        sha256, size = _identity(path)
+        sha256, size = _identity(place)
         fault = error if isinstance(error, StillError) else _inference_error(path, error)
         yield failure_record(path, fault, predictor, settings, sha256=sha256, size=size)
         return
@@ -241,7 +289,7 @@ def _answer_clip(
 
 def _identity(path: str) -> tuple[str, int] | tuple[None, None]:
     try:
-        return hash_file(path, Limits(max_bytes=ClipLimits().max_bytes))
+        return hash_file(path, _CLIP)
     except StillError:
         return None, None
 

@@ -20,8 +20,9 @@ from PIL import Image, ImageDraw
 from airframe.journal import numbered, records_at
 from airframe.record import Record
 from airframe.report import answer_text, place_text
-from data.images import StillError, open_still
+from data.images import Limits, StillError, open_bytes
 from data.images.file import plain
+from data.remote import read_any
 from data.sampling import Sampling
 from data.video import is_clip, open_clip
 
@@ -124,14 +125,14 @@ def thumbnail(record: Record) -> bytes | None:
     """A small JPEG of what a record is about; None where the file is gone, changed or unreadable.
 
     Of a still the aircraft with its surroundings, of a clip the key frame before the moment that
-    spoke loudest for the answer.
+    spoke loudest for the answer. None too for a clip at a URL, which is not fetched for that.
     """
     source = record["source"]
     try:
         if is_clip(source["path"]):
             sha256, rgb = _moment(record)
         else:
-            still = open_still(source["path"])
+            still = open_bytes(read_any(source["path"], Limits()), source["path"])
             sha256, rgb = still.sha256, still.rgb
     except StillError:
         return None

@@ -19,6 +19,7 @@ from typing import Any
 from airframe.batch import Known
 from airframe.record import SCHEMA, Record, json_line
 from airframe.sinks import Sink
+from data.remote import is_url
 from data.video import VIDEO_SUFFIXES
 
 _BEGINS = b'{"schema": "airframe.record/'
@@ -38,6 +39,16 @@ class _Block:
     end: int
     key: bytes | None  # content and kind of an answered file
     failure: bytes | None  # what is said of one that failed
+
+
+class Contents(Known):
+    """What a journal knows, without its records: to be sent to another machine."""
+
+    def __init__(self, keys: frozenset[bytes]) -> None:
+        self._keys = keys
+
+    def knows(self, path: str, sha256: str) -> bool:
+        return _key(path, sha256) in self._keys
 
 
 class Journal(Sink, Known):
@@ -68,6 +79,9 @@ class Journal(Sink, Known):
 
     def knows(self, path: str, sha256: str) -> bool:
         return _key(path, sha256) in self._contents
+
+    def contents(self) -> Contents:
+        return Contents(frozenset(self._contents))
 
     def recall(self, path: str, sha256: str) -> Iterator[Record]:
         """None where `path` itself was answered with that content; else, for a renamed file or a
@@ -163,7 +177,7 @@ class Journal(Sink, Known):
                 paths.setdefault(block.key or b"", []).append(block.path)
         moved = set()
         for same in paths.values():
-            gone = [path for path in same if len(same) > 1 and not os.path.lexists(path)]
+            gone = [path for path in same if len(same) > 1 and not _is_there(path)]
             if len(gone) < len(same):
                 moved.update(gone)
         return (block for path, block in self._standing.items() if path not in moved)
@@ -254,6 +268,11 @@ def parsed(line: bytes) -> Record | None:
     except ValueError:
         return None
     return record if isinstance(record, dict) else None
+
+
+def _is_there(path: str) -> bool:
+    # What a URL leads to is not asked of a server for every copy.
+    return is_url(path) or os.path.lexists(path)
 
 
 def _key(path: str, sha256: str) -> bytes:

@@ -17,6 +17,7 @@ from airframe.record import Record, library_versions
 from airframe.sinks import Queue
 from data.images import Limits, StillError
 from data.images.file import hash_file, plain
+from data.remote import at_hand, is_url
 from data.theatre import Theatre
 from data.video import ClipLimits
 
@@ -169,6 +170,10 @@ def _files(found: Iterable[Found], predictor: Predictor, task: Task) -> Iterator
 
 def _found(record: Record, by_content: Mapping[str, str] | None) -> Found:
     path, sha256 = record["source"]["path"], record["source"]["sha256"]
+    if by_content is None and is_url(path):
+        # A file of records from elsewhere must not make this machine ask servers.
+        said = f"{plain(path)}: a URL, opened only where it or its folder is given as an input"
+        return path, StillError("missing", said)
     if by_content is None:
         return path, None
     if sha256 in by_content:
@@ -178,9 +183,11 @@ def _found(record: Record, by_content: Mapping[str, str] | None) -> Found:
 
 def _by_content(places: Iterable[str]) -> dict[str, str]:
     found: dict[str, str] = {}
+    limits = Limits(max_bytes=ClipLimits().max_bytes)
     for path in places:
         try:
-            sha256, _ = hash_file(path, Limits(max_bytes=ClipLimits().max_bytes))
+            with at_hand(path, limits) as place:
+                sha256, _ = hash_file(place, limits)
             found.setdefault(sha256, path)
         except StillError:
             continue  # what cannot be read proves nothing; its record is then missing

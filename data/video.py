@@ -101,17 +101,17 @@ class Clip:
     `damage`: None, or one line on what the last reading left out; complete at the last frame.
     """
 
-    def __init__(self, info: ClipInfo, limits: ClipLimits) -> None:
+    def __init__(self, info: ClipInfo, limits: ClipLimits, path: StillPath) -> None:
         self.info = info
         self.damage: str | None = None
-        self._limits = limits
+        self._limits, self._path = limits, path
 
     def frame(self, index: int) -> Frame:
         """Frame number `index` from 0, as `frames` counts. Raises StillError, also beyond the end.
 
         What stands before it is decoded, but not made into pictures.
         """
-        with _reading(self.info.path, self._limits) as reading:
+        with _reading(self._path, self._limits, self.info.path) as reading:
             clock = _Clock(reading.stream)
             for number, frame in enumerate(reading.frames()):
                 time_s = clock.read(frame.pts)
@@ -127,7 +127,7 @@ class Clip:
         self.damage = None
         take = sampling.taker()
         index = -1
-        with _reading(self.info.path, self._limits) as reading:
+        with _reading(self._path, self._limits, self.info.path) as reading:
             clock = _Clock(reading.stream)
             try:
                 for index, frame in enumerate(reading.frames(only_keys=sampling.how == "key")):
@@ -155,16 +155,22 @@ def is_clip(path: StillPath) -> bool:
         return error.code == "missing"
 
 
-def open_clip(path: StillPath, limits: ClipLimits = DEFAULT_LIMITS) -> Clip:
-    """The clip at `path`, its first frame decoded as a proof. Raises StillError."""
-    with _reading(path, limits) as reading:
+def open_clip(
+    path: StillPath, limits: ClipLimits = DEFAULT_LIMITS, name: str | None = None
+) -> Clip:
+    """The clip at `path`, its first frame decoded as a proof. Raises StillError.
+
+    `name` stands for the path in all that is said of a copy.
+    """
+    name = os.fspath(path) if name is None else name
+    with _reading(path, limits, name) as reading:
         first = next(reading.frames(), None)
         if first is None:
             raise reading.error("no frame of it can be decoded; copy or download it again")
         height, width = reading.picture(first).shape[:2]
         digest, size = _hash(reading.file)
         info = ClipInfo(
-            path=os.fspath(path),
+            path=name,
             sha256=digest,
             bytes=size,
             width=width,
@@ -172,13 +178,13 @@ def open_clip(path: StillPath, limits: ClipLimits = DEFAULT_LIMITS) -> Clip:
             format=reading.format(),
             duration_s=_duration(reading.container, reading.stream),
         )
-    return Clip(info, limits)
+    return Clip(info, limits, path)
 
 
 @contextmanager
-def _reading(path: StillPath, limits: ClipLimits) -> Iterator[_Reading]:
+def _reading(path: StillPath, limits: ClipLimits, name: str | None = None) -> Iterator[_Reading]:
     """The file open for one pass. Raises StillError, also where reading fails inside."""
-    name = plain(os.fspath(path))
+    name = plain(os.fspath(path) if name is None else name)
     with open_file(path, Limits(max_bytes=limits.max_bytes)) as file:
         head = b""
         try:
@@ -187,7 +193,7 @@ def _reading(path: StillPath, limits: ClipLimits) -> Iterator[_Reading]:
                 message = f"{name}: the file is empty (0 bytes); copy or save it again"
                 raise StillError("empty", message)
             with _open(path, _decoder_limit(limits)) as container:
-                yield _Reading(path, file, head, container, limits)
+                yield _Reading(path, name, file, head, container, limits)
         except MemoryError as error:
             message = f"{name}: does not fit into memory; save it smaller"
             raise StillError("too_large", message) from error
@@ -231,13 +237,14 @@ class _Reading:
     def __init__(
         self,
         path: StillPath,
+        name: str,
         file: IO[bytes],
         head: bytes,
         container: InputContainer,
         limits: ClipLimits,
     ) -> None:
         self.file, self.container = file, container
-        self._path, self._head = path, head
+        self._path, self._name, self._head = path, name, head
         self._cut_short = _cut_short(file, head)
         self._marked = self._skipped = 0
         self.stream = self._choose_stream()
@@ -249,7 +256,7 @@ class _Reading:
         self._to_rgb = VideoReformatter()
 
     def error(self, what: str, code: str = "unreadable_video") -> StillError:
-        return StillError(code, f"{plain(os.fspath(self._path))}: {what}")
+        return StillError(code, f"{self._name}: {what}")
 
     def format(self) -> str:
         """The container's plain name, in upper case."""

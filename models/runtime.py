@@ -6,6 +6,7 @@ are torch's to about six digits; `benchmarks/engines.py --parity` measures it.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -115,9 +116,16 @@ def _session(name: str, arrays: Arrays) -> Any:
     """A session of the graph of that name with these weights."""
     arrays = folded_arrays(arrays, norm_eps(name))
     options = ort.SessionOptions()
+    options.intra_op_num_threads = _threads()
     values = [ort.OrtValue.ortvalue_from_numpy(v) for v in arrays.values()]
     options.add_external_initializers(list(arrays), values)
     return ort.InferenceSession(read_graph(name), options, providers=["CPUExecutionProvider"])
+
+
+def _threads() -> int:
+    """What OMP_NUM_THREADS allows, as PyTorch reads it too; 0, all cores, where it says nothing."""
+    said = os.environ.get("OMP_NUM_THREADS", "")
+    return int(said) if said.isdecimal() else 0
 
 
 class _Fitting:
