@@ -27,6 +27,9 @@ def main(
     checkpoint: Annotated[
         str, typer.Option(help="fast, strong, or the folder of another checkpoint.")
     ] = "fast",
+    engine: Annotated[
+        str, typer.Option(help="auto, onnx (ONNX Runtime, CPU) or torch; auto: onnx on the CPU.")
+    ] = "auto",
     auth: Annotated[
         Path | None, typer.Option(help="A file of lines name:password; only these people get in.")
     ] = None,
@@ -47,10 +50,10 @@ def main(
     limits = PageLimits()
     if not there(checkpoint):
         try:
-            load(checkpoint, limits)  # which says what is missing
+            load(checkpoint, limits, engine)  # which says what is missing
         except ValueError as error:
             _refuse(str(error))
-    model = load_beside(checkpoint, limits)
+    model = load_beside(checkpoint, limits, engine)
     from app.page import build_page, serve_page
 
     page = build_page(model, limits, reviews)

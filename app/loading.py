@@ -23,11 +23,11 @@ def there(checkpoint: str) -> bool:
     return any((place / checkpoint / CARD).is_file() for place in (RELEASES, Path()))
 
 
-def load(checkpoint: str, limits: PageLimits) -> Answers:
-    """The answers of a released checkpoint by its name, or of one in a folder.
+def load(checkpoint: str, limits: PageLimits, engine: str = "auto") -> Answers:
+    """The answers of a released checkpoint by its name, or of one in a folder, in an engine.
 
-    Raises CheckpointError. Takes as long as PyTorch does: seconds. One still is answered and the
-    cards are read before, so that no visitor waits for what only a first answer takes.
+    Raises CheckpointError, ValueError for an unknown engine. Takes seconds. One still is answered
+    and the cards are read before, so that no visitor waits for what only a first answer takes.
     """
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
     import numpy as np
@@ -38,7 +38,7 @@ def load(checkpoint: str, limits: PageLimits) -> Answers:
     from data.recognition import load_cards
 
     folder = checkpoint_folder(checkpoint)
-    predictor = Predictor(folder)
+    predictor = Predictor(folder, engine=engine)
     grey = np.full((400, 640, 3), 128, np.uint8)
     predictor.predict([Still(grey, "", "", 0, 640, 400, "", None)])
     load_cards()
@@ -54,13 +54,13 @@ def measured(folder: Path, sha256: str) -> dict[str, Any] | None:
         return None
 
 
-def load_beside(checkpoint: str, limits: PageLimits) -> Future[Answers]:
+def load_beside(checkpoint: str, limits: PageLimits, engine: str = "auto") -> Future[Answers]:
     """The same in a thread of its own."""
     answers: Future[Answers] = Future()
 
     def work() -> None:
         try:
-            answers.set_result(load(checkpoint, limits))
+            answers.set_result(load(checkpoint, limits, engine))
         except BaseException as error:
             answers.set_exception(error)
 

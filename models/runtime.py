@@ -19,7 +19,7 @@ from data.views import RGB, shrunk
 from models.boxes import Box, LocalizerCard, as_input, fcos_boxes, in_frame, read_localizer
 from models.card import CheckpointError, said
 from models.checkpoint import Checkpoint, read_checkpoint
-from models.graph_files import norm_eps, read_graph
+from models.graph_files import has_graph, norm_eps, read_graph
 from models.look import Place, seen_by
 from models.packed import Arrays, folded_arrays, unpacked
 
@@ -107,6 +107,11 @@ def load_networks(folder: Path) -> tuple[Checkpoint, RuntimeEnsemble]:
 def load_localizer(folder: Path) -> RuntimeLocalizer:
     """A localizer. Raises CheckpointError as `load_networks` does."""
     card, weights = read_localizer(folder)
+    if not has_graph(card.architecture):
+        raise CheckpointError(
+            f"localizer {folder}: engine onnx has no graph of its architecture, "
+            f"{card.architecture}; take --engine torch"
+        )
     with _Fitting(f"localizer {folder}"):
         return RuntimeLocalizer(card, weights)
 
