@@ -5,6 +5,7 @@ Both take the same looks at the same weights; what is made of their numbers is t
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -39,7 +40,9 @@ class Locator(Protocol):
 @dataclass(frozen=True)
 class Engine:
     """The checkpoint of a folder in one engine, with its networks and its localizer; `name` is
-    engine and version."""
+    engine and version. `abreast` is how many stills it is asked about at once: PyTorch is given
+    them in one batch, ONNX Runtime in threads, whose own work on pictures then fills the cores too.
+    """
 
     name: str
     folder: Path
@@ -47,6 +50,7 @@ class Engine:
     checkpoint: Checkpoint
     ensemble: Any
     localizer: Any
+    abreast: int = 1
 
 
 def open_engine(folder: Path, device: str = "auto", engine: str = "auto") -> Engine:
@@ -104,7 +108,7 @@ def _onnx(folder: Path, device: str) -> Engine:
         localizer = load_localizer(folder / LOCALIZER)
         _check_localizer(folder, checkpoint, localizer.card)
     name = f"onnxruntime {version('onnxruntime')}"
-    return Engine(name, folder, "cpu", checkpoint, ensemble, localizer)
+    return Engine(name, folder, "cpu", checkpoint, ensemble, localizer, os.cpu_count() or 1)
 
 
 def _torch(folder: Path, device: str) -> Engine:

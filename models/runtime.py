@@ -120,6 +120,8 @@ def _session(name: str, arrays: Arrays) -> Any:
     """A session of the graph of that name with these weights."""
     arrays = folded_arrays(arrays, norm_eps(name))
     options = ort.SessionOptions()
+    # Waiting threads would otherwise spin, on cores that other stills and other programs need.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     values = [ort.OrtValue.ortvalue_from_numpy(v) for v in arrays.values()]
     options.add_external_initializers(list(arrays), values)
     return ort.InferenceSession(read_graph(name), options, providers=["CPUExecutionProvider"])

@@ -71,6 +71,7 @@ def test_suppression_keeps_what_torchvisions_keeps(seed):
     scores = rng.permutation(500).astype(np.float32)
     wanted = nms(torch.from_numpy(boxes), torch.from_numpy(scores), 0.5)
     assert suppressed(boxes, scores, 0.5).tolist() == wanted.tolist()
+    assert suppressed(boxes, scores, 0.5, 7).tolist() == wanted[:7].tolist()
 
 
 @pytest.mark.parametrize(
