@@ -62,6 +62,7 @@ def answer_record(
             "height": still.height,
             "format": still.format,
             "captured": still.captured,
+            "exif": still.exif,
             "perceptual_hash": still.perceptual_hash,
             "frame": frame,
             "records": None,
@@ -106,6 +107,7 @@ def empty_record(
         "source": {
             **source,
             "captured": still.captured,
+            "exif": still.exif,
             "perceptual_hash": None,
             "frame": None,
             "records": None,
@@ -135,10 +137,10 @@ def failure_record(
 
     `sha256` and `size` in bytes are those of a file that could be read, if not as a picture.
     """
-    unknown = ("width", "height", "format", "captured", "perceptual_hash", "frame", "records")
+    told = ("width", "height", "format", "captured", "exif", "perceptual_hash", "frame", "records")
     return {
         "schema": SCHEMA,
-        "source": {"path": path, "sha256": sha256, "bytes": size, **dict.fromkeys(unknown)},
+        "source": {"path": path, "sha256": sha256, "bytes": size, **dict.fromkeys(told)},
         "status": "failed",
         "answer": None,
         "candidates": None,
@@ -211,6 +213,7 @@ def _shape() -> dict[str, tuple[str, ...] | None]:
             "height",
             "format",
             "captured",
+            "exif",
             "perceptual_hash",
             "frame",
             "records",
@@ -267,7 +270,7 @@ def _cell(value: Any) -> Any:
         )
     if isinstance(value, dict):
         return ";".join(
-            f"{key}={_cell(item).replace(';', ',') if isinstance(item, dict | list) else item}"
+            f"{key}={str(_cell(item)).replace(';', ',')}"  # a text may hold the sign between two
             for key, item in value.items()
             if item is not None
         )

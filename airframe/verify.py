@@ -43,6 +43,8 @@ _BY_PROBABILITY = {"prediction_set.types", "operators.sources"}
 _TOLD = {"operators.note", "theatre_prior.says"}
 # Settings that older records do not tell: false is then what they were made with.
 _SINCE = {"run.settings.theatre_prior"}
+# What older records do not tell at all is not held against them; one that tells null is.
+_ADDED = {"source.exif"}
 
 
 class VerifyError(ValueError):
@@ -93,7 +95,9 @@ def differences(old: Any, new: Any, at: str = "") -> Iterator[str]:
         return
     if isinstance(old, dict) and isinstance(new, dict):
         for key in {**old, **new}:
-            yield from differences(old.get(key), new.get(key), f"{at}.{key}" if at else key)
+            inner = f"{at}.{key}" if at else key
+            if key in old or inner not in _ADDED:
+                yield from differences(old.get(key), new.get(key), inner)
     elif isinstance(old, list) and isinstance(new, list) and at in _KEYED:
         yield from _keyed_differences(old, new, at, *_KEYED[at])
     elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):

@@ -25,7 +25,7 @@ from airframe.batch import Task
 from airframe.contact_sheet import write_contact_sheet
 from airframe.evidence import manifest_faults
 from airframe.predictor import Predictor, Settings
-from airframe.record import answer_record, columns
+from airframe.record import answer_record, columns, csv_row
 from airframe.sinks import Rows
 from data.images import Still, StillError
 from data.images.file import plain
@@ -327,7 +327,8 @@ def test_every_kind_of_record_is_as_the_schema_says(
     tmp_path, folder, predictor, tiny_checkpoint, cropping_checkpoint
 ):
     shot = Image.Exif()
-    shot[0x010F], shot[0x0110] = "Maker", "Model"
+    shot[0x010F], shot[0x0110], shot[0x010E] = "Maker", "Model", "one; two=3"
+    shot.get_ifd(0x8825)[1] = "N"
     Image.fromarray(picture(96, 64)).save(folder / "exif.jpg", exif=shot)
     write(folder / "grey.mp4", [np.full((64, 96, 3), 128, np.uint8)] * 2, stamps=[0, 100])
     Image.fromarray(np.full((64, 96, 3), 128, np.uint8)).save(folder / "grey.png")
@@ -357,6 +358,9 @@ def test_every_kind_of_record_is_as_the_schema_says(
     validator.validate(record)
     assert record["located"]["by"] == "user"
     assert record["source"]["captured"]["make"] == "Maker"
+    assert record["source"]["exif"]["GPSLatitudeRef"] == "N"
+    cell = csv_row(record)["source.exif"]
+    assert cell == "ImageDescription=one, two=3;Make=Maker;Model=Model;GPSLatitudeRef=N"
     statuses = {status for status, *_ in kinds}
     assert statuses >= {"type", "unknown", "no_aircraft", "failed"}
     # A clip's frame, what sums one up, a still, and one with a box.

@@ -1,19 +1,24 @@
 """Records held against their sources: what is the same, what changed, what is gone."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from datetime import date
+from pathlib import Path
 
 import pytest
 from archives import answered, lines, quick, twice_seen
 from clips import write
 from pictures import noise
+from PIL import Image
 
 from airframe.archive import Archive
 from airframe.archive_files import ArchiveFiles
 from airframe.batch import Task
 from airframe.journal import JournalError
-from airframe.predictor import Settings
+from airframe.predictor import Predictor, Settings
 from airframe.record import json_line
 from airframe.verify import (
     HASH_BITS,
@@ -26,6 +31,8 @@ from airframe.verify import (
 )
 from data.sampling import Sampling
 from data.theatre import THEATRES, TheatreError, load_theatre
+
+ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="module")
@@ -139,6 +146,7 @@ def test_a_file_that_took_anothers_place_is_told(records, folder, predictor):
         ("box", lambda r: r["box"] and not r.update(box=[v + 2 for v in r["box"]])),
         ("reason", lambda r: not r["failure"] and not r.update(reason="It is a bird.")),
         ("source.captured", lambda r: not r["failure"] and not r["source"].update(captured={})),
+        ("source.exif", lambda r: not r["failure"] and not r["source"].update(exif={"Make": "x"})),
         ("failure.code", lambda r: r["failure"] and not r["failure"].update(code="empty")),
         ("model.name", lambda r: not r["model"].update(name="other")),
         ("run.settings_sha256", lambda r: not r["run"].update(settings_sha256="0" * 64)),
@@ -343,10 +351,58 @@ def test_records_from_before_a_setting_was_there_are_verified(records, predictor
     """As they were made: with that setting off."""
     older = lines(records)
     for record in older:
-        del record["theatre_prior"]
+        del record["theatre_prior"], record["source"]["exif"]
         for name in ("theatre_prior", "frame"):
             del record["run"]["settings"][name]
     records.write_text("".join(json_line(record) for record in older), "utf-8")
     assert {finding.state for finding in verify_records(records, predictor)} == {"same"}
     asked = {"run": {"settings": {"theatre_prior": True}}}
     assert len(list(differences({"run": {"settings": {}}}, asked))) == 1
+
+
+def test_exif_is_held_against_the_file_where_a_record_tells_it(tmp_path, predictor):
+    exif = Image.Exif()
+    exif[271] = "Maker"
+    Image.fromarray(noise(96, 64)).save(tmp_path / "a.jpg", exif=exif)
+    outputs = ArchiveFiles.parse(str(tmp_path / "x.jsonl"))
+    archive = Archive(outputs, predictor, Task(Settings()).settings, ["in"])
+    answered([tmp_path / "a.jpg"], predictor, archive.journal)
+    archive.finish()
+    assert lines(outputs.journal)[0]["source"]["exif"] == {"Make": "Maker"}
+    whole = outputs.journal.read_text("utf-8")
+    for told, state in ((None, "changed"), ({"Make": "Faker"}, "changed"), (0, "same")):
+        outputs.journal.write_text(whole, "utf-8")
+        edited(
+            outputs.journal,
+            lambda r, told=told: (
+                not (
+                    r["source"].update(exif=told) if told != 0 else r["source"].pop("exif") is None
+                )
+            ),
+        )
+        assert {f.state for f in verify_records(outputs.journal, predictor)} == {state}
+
+
+def test_other_instructions_and_threads_give_the_same_answers(
+    tmp_path, folder, cropping_checkpoint
+):
+    """Another processor sums in another order: here PyTorch and oneDNN without what they would
+    choose on this one (on others than x86 the variables change nothing)."""
+    real, outputs = Predictor(cropping_checkpoint, "cpu"), ArchiveFiles.parse(f"{tmp_path}/y.jsonl")
+    task = Task(Settings(confidence=0.3), 2)
+    archive = Archive(outputs, real, task.settings, ["in"])
+    answered([folder], real, archive.journal, task)
+    archive.finish()
+    told = {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41", "OMP_NUM_THREADS": "2"}
+    command = [sys.executable, str(ROOT / "infer.py"), "--verify", str(outputs.journal)]
+    options = ["--checkpoint", str(cropping_checkpoint), "--batch-size", "3", "--engine", "torch"]
+    done = subprocess.run(
+        [*command, *options],
+        env={**os.environ, **told},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    states = [line.split()[0] for line in done.stdout.splitlines()]
+    assert states == ["same"] * len(lines(outputs.journal))

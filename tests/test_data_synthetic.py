@@ -306,3 +306,13 @@ def test_a_drawn_pass_moves_through_the_frame_and_turns(tmp_path) -> None:
     # The airframe is darker than the haze: the darkest part wanders from left to right.
     middles = [np.argsort(f.mean(axis=(0, 2)))[:12].mean() for f in (frames[0], frames[-1])]
     assert middles[0] < 60 < 100 < middles[1]
+
+
+def test_the_command_draws_a_clip_of_each_type(tmp_path) -> None:
+    assert main(["--clips", str(tmp_path), "--types", "Su-17/22", "Mi-24"]) == 0
+    for name in ("su-17-22-pass.mp4", "mi-24-pass.mp4"):
+        clip = open_clip(tmp_path / name)
+        assert clip.info.duration_s == 3.0
+        assert (clip.info.width, clip.info.height) == (640, 400)
+    with pytest.raises(SystemExit):
+        main(["--clips", str(tmp_path), "--seed", "-1"])

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image, ImageFile
 
 from data.images.colour import to_srgb
-from data.images.exif import captured, orientation
+from data.images.exif import captured, orientation, tags_as_text
 from data.images.file import Limits, StillError, StillPath, check_bytes, open_file, plain, read_file
 from data.images.formats import (
     FORMATS,
@@ -29,6 +29,7 @@ from data.images.formats import (
 from data.images.header import open_image, quiet
 from data.images.jpeg import ends_early
 from data.images.likeness import perceptual_hash
+from data.images.tags import is_bomb
 
 __all__ = [
     "FORMATS",
@@ -65,7 +66,8 @@ class Still:
     `rgb` uint8 (H, W, 3), 0–255 · `path` as given · `sha256` and `bytes` of the file as it is ·
     `width`, `height` in pixels after EXIF orientation · `format` one of `FORMATS` · `captured`
     {"time", "make", "model"} from EXIF, each a str or None, or None where the file has none;
-    `time` is ISO 8601, with an offset only where the camera wrote one.
+    `time` is ISO 8601, with an offset only where the camera wrote one · `exif` what the file's tags
+    say, by name (`data.images.exif.tags_as_text`), or None where it has none.
     """
 
     rgb: np.ndarray
@@ -76,6 +78,7 @@ class Still:
     height: int
     format: str
     captured: dict[str, str | None] | None
+    exif: dict[str, str] | None = None
 
     @cached_property
     def perceptual_hash(self) -> str | None:
@@ -93,13 +96,13 @@ def open_still(path: StillPath, limits: Limits = DEFAULT_LIMITS) -> Still:
 
 def open_bytes(data: bytes, name: str, limits: Limits = DEFAULT_LIMITS) -> Still:
     """The picture in `data`; `name` stands for its path. Raises StillError."""
-    image, file_format, seen = _decode(data, name, limits)
+    image, file_format, seen, tags = _decode(data, name, limits)
     if image.mode == "RGBA":
         image = Image.alpha_composite(Image.new("RGBA", image.size, MATTE), image).convert("RGB")
     digest = hashlib.sha256(data).hexdigest()
     width, height = image.size
     rgb = np.array(image)  # a copy: a view of Pillow's memory is read-only and PyTorch warns of it
-    return Still(rgb, name, digest, len(data), width, height, file_format, seen)
+    return Still(rgb, name, digest, len(data), width, height, file_format, seen, tags)
 
 
 def open_rgba(path: StillPath, limits: Limits = DEFAULT_LIMITS) -> np.ndarray:
@@ -107,7 +110,7 @@ def open_rgba(path: StillPath, limits: Limits = DEFAULT_LIMITS) -> np.ndarray:
 
     For renders that training lays over backgrounds. Raises StillError.
     """
-    image, _, _ = _decode(read_file(path, limits), os.fspath(path), limits)
+    image, *_ = _decode(read_file(path, limits), os.fspath(path), limits)
     return np.array(image.convert("RGBA"))
 
 
@@ -133,6 +136,9 @@ def _open_header(file: IO[bytes], name: str, limits: Limits) -> Image.Image:
     shown = plain(name)
     if not head:
         raise StillError("empty", f"{shown}: the file is empty (0 bytes); copy or save it again")
+    if is_bomb(file, head):
+        why = "its tags (EXIF, TIFF) would fill the memory; save it again without them"
+        raise StillError("too_large", f"{shown}: {why}")
     file.seek(0)
     try:
         image = open_image(file)
@@ -154,15 +160,15 @@ def _open_header(file: IO[bytes], name: str, limits: Limits) -> Image.Image:
 
 def _decode(
     data: bytes, name: str, limits: Limits
-) -> tuple[Image.Image, str, dict[str, str | None] | None]:
-    """(upright RGB or RGBA picture, format, captured)."""
+) -> tuple[Image.Image, str, dict[str, str | None] | None, dict[str, str] | None]:
+    """(upright RGB or RGBA picture, format, captured, exif)."""
     shown = plain(name)
     check_bytes(len(data), name, limits)
     image = _open_header(io.BytesIO(data), name, limits)
     try:
         _load(image, data, shown)
         with quiet():
-            turn, seen = orientation(image), captured(image)
+            turn, seen, tags = orientation(image), captured(image), tags_as_text(image)
         picture = to_srgb(image)
         if turn in _TURNS:
             picture = picture.transpose(_TURNS[turn])
@@ -172,7 +178,7 @@ def _decode(
     except ValueError as error:
         message = f"{image.format} with {image.mode} pixels is not read; save it as RGB"
         raise StillError("unsupported_format", f"{shown}: {message}") from error
-    return picture, image.format or "", seen
+    return picture, image.format or "", seen, tags
 
 
 def _load(image: Image.Image, data: bytes, shown: str) -> None:

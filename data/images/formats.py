@@ -69,8 +69,9 @@ _FOREIGN_SUFFIXES = {
 _RAW_SUFFIXES = frozenset(
     {".dng", ".cr2", ".cr3", ".nef", ".nrw", ".arw", ".orf", ".raf", ".rw2", ".pef", ".srw"}
 )
-# Pictures that a folder may hold and that are refused by name rather than passed over.
-UNREADABLE_SUFFIXES = frozenset(_FOREIGN_SUFFIXES) | _RAW_SUFFIXES
+# Pictures that a folder may hold and that are refused by name rather than passed over. Not so PDF:
+# archivers save one of each page beside its pictures, and a document is no still.
+UNREADABLE_SUFFIXES = (frozenset(_FOREIGN_SUFFIXES) - {".pdf"}) | _RAW_SUFFIXES
 _DNG_VERSION = 50706  # a TIFF tag that only DNG files have
 
 

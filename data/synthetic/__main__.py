@@ -1,10 +1,10 @@
-"""Write drawn pictures: `python -m data.synthetic --out DIR` or `--examples DIR`."""
+"""Write drawn pictures: `python -m data.synthetic --out DIR`, `--clips DIR` or `--examples DIR`."""
 
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from data.synthetic.export import write_examples, write_set
+from data.synthetic.export import write_clips, write_examples, write_set
 from data.synthetic.geometry import airframe_types
 
 
@@ -13,6 +13,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m data.synthetic", description=__doc__)
     where = parser.add_mutually_exclusive_group(required=True)
     where.add_argument("--out", type=Path, help="folder for a labelled set and its manifest.csv")
+    where.add_argument("--clips", type=Path, help="folder for a clip of each type")
     where.add_argument("--examples", type=Path, help="folder for the repository's examples")
     parser.add_argument("--per-type", type=int, default=20, help="pictures of each type")
     parser.add_argument("--seed", type=int, default=0)
@@ -26,8 +27,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         paths = write_examples(args.examples)
         print(f"{len(paths)} pictures in {args.examples}")
         return 0
-    if args.per_type < 1 or args.seed < 0 or min(args.width, args.height) < 32:
-        parser.error("--per-type must be positive, --seed not negative, the frame 32 px or more")
+    if args.seed < 0:
+        parser.error("--seed must not be negative")
+    if args.clips:
+        paths = write_clips(args.clips, args.types, seed=args.seed)
+        print(f"{len(paths)} clips in {args.clips}")
+        return 0
+    if args.per_type < 1 or min(args.width, args.height) < 32:
+        parser.error("--per-type must be positive, the frame 32 px or more")
     manifest = write_set(
         args.out,
         args.types,

@@ -27,6 +27,7 @@ HEADER = (
     "note",
 )
 SOURCE = "airframe/synthetic"
+CLIP_SECONDS = 3.0
 _QUALITY = 88
 _ORIENTATION, _TURN_RIGHT = 0x0112, 6  # the EXIF tag, and "turn 90 degrees clockwise to view"
 
@@ -105,6 +106,18 @@ def write_examples(folder: Path) -> list[Path]:
             picture.save(paths[-1], quality=_QUALITY)
     paths.append(folder / "mig-29-pass.mp4")
     write_pass(paths[-1], "MiG-29", seed=7)
+    return paths
+
+
+def write_clips(folder: Path, types: Sequence[str], *, seed: int = 0) -> list[Path]:
+    """Draw a clip of three seconds of each type, `su-25-pass.mp4`, and return their paths.
+
+    ValueError: an unknown type.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{slug(type_name)}-pass.mp4" for type_name in types]
+    for path, type_name in zip(paths, types, strict=True):
+        write_pass(path, type_name, seconds=CLIP_SECONDS, seed=seed)
     return paths
 
 
