@@ -34,6 +34,9 @@ def main(
     checkpoint: Annotated[
         str, typer.Option(help="fast, strong, or the folder of another checkpoint.")
     ] = "fast",
+    engine: Annotated[
+        str, typer.Option(help="auto, onnx (ONNX Runtime, CPU) or torch; auto: onnx on the CPU.")
+    ] = "auto",
     auth: Annotated[
         Path | None, typer.Option(help="A file of lines name:password; only these people get in.")
     ] = None,
@@ -54,7 +57,7 @@ def main(
     limits = PageLimits()
     if not there(checkpoint):
         try:
-            load(checkpoint, limits)  # which says what is missing
+            load(checkpoint, limits, engine)  # which says what is missing
         except ValueError as error:
             _refuse(str(error))
     from app.page import build_page, serve_page
@@ -67,7 +70,7 @@ def main(
     except OSError as error:  # the port was taken meanwhile
         _refuse(f"--host {host} --port {port}: cannot be served: {error}")
     # Only now: PyTorch and gradio loaded at once hold each other up, and the page comes later.
-    load_beside(checkpoint, limits, model)
+    load_beside(checkpoint, limits, engine, model)
     console.print(f"Airframe is at {address}  (Ctrl+C stops it)", highlight=False, markup=False)
     if people is None and host not in ("127.0.0.1", "localhost", "::1"):
         console.print("Everyone on the network can use it; --auth FILE asks for a password.")

@@ -24,18 +24,18 @@ def there(checkpoint: str) -> bool:
     return any((place / checkpoint / CARD).is_file() for place in (RELEASES, Path()))
 
 
-def load(checkpoint: str, limits: PageLimits) -> Answers:
-    """The answers of a released checkpoint by its name, or of one in a folder.
+def load(checkpoint: str, limits: PageLimits, engine: str = "auto") -> Answers:
+    """The answers of a released checkpoint by its name, or of one in a folder, in an engine.
 
-    Raises CheckpointError. Takes as long as PyTorch does: seconds. One example is answered before,
-    by the road of every answer, so that no visitor waits for what only a first one takes.
+    Raises CheckpointError, ValueError for an unknown engine. Takes seconds. One example is answered
+    before, by the road of every answer, so that no visitor waits for what only a first one takes.
     """
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
     from airframe.predictor import Predictor, checkpoint_folder
     from app.answers import Answers
 
     folder = checkpoint_folder(checkpoint)
-    predictor = Predictor(folder)
+    predictor = Predictor(folder, engine=engine)
     answers = Answers(predictor, limits, measured(folder, predictor.checkpoint.sha256))
     _warm(answers)
     return answers
@@ -61,12 +61,12 @@ def measured(folder: Path, sha256: str) -> dict[str, Any] | None:
         return None
 
 
-def load_beside(checkpoint: str, limits: PageLimits, answers: Future[Answers]) -> None:
+def load_beside(checkpoint: str, limits: PageLimits, engine: str, answers: Future[Answers]) -> None:
     """The same into `answers`, in a thread of its own."""
 
     def work() -> None:
         try:
-            answers.set_result(load(checkpoint, limits))
+            answers.set_result(load(checkpoint, limits, engine))
         except BaseException as error:
             answers.set_exception(error)
 

@@ -29,6 +29,10 @@ HEAT_CAUTION = (
     "network's view and not a proof, and a wrong answer has such a map too: look at what it covers "
     "(sky, a caption, the ground) and doubt the answer if it is not the airframe."
 )
+NO_HEAT = (
+    "What carried the answer cannot be shown: this map takes PyTorch, which is not installed here. "
+    "The answer does not take it."
+)
 EXAMPLES = "Or pick an example; these are drawn by this project's own code, not photographed."
 CARRIED = (
     "Weight: how far a frame alone moved the odds towards this answer. Frames of one aircraft are "

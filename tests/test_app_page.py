@@ -340,6 +340,13 @@ def test_the_door_refuses_a_folder_without_a_checkpoint(tmp_path):
     assert "Traceback" not in done.stderr
 
 
+def test_the_door_refuses_an_unknown_engine():
+    done = run_door("--port", str(free_port()), "--engine", "tensorflow")
+    assert done.returncode == 2
+    assert "engine 'tensorflow' is none of auto, torch, onnx" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_the_door_stops_where_the_checkpoint_turns_out_damaged(tmp_path):
     (tmp_path / "checkpoint.json").write_text("{}")
     done = run_door("--port", str(free_port()), "--checkpoint", str(tmp_path))
