@@ -54,13 +54,16 @@ def main(
     stills: Annotated[
         Path, typer.Option(help="The folder that the paths of the released splits start in.")
     ] = STILLS,
+    every: Annotated[
+        int, typer.Option(min=1, help="For --parity: of so many pictures of the split one.")
+    ] = 1,
     count: Annotated[int, typer.Option(min=1, help="Stills of each size that are timed.")] = 16,
     rounds: Annotated[int, typer.Option(min=1, help="Turns that each road takes.")] = 5,
     output: Annotated[Path | None, typer.Option(help="A JSON file to write.")] = None,
 ) -> None:
     """Time the roads, or compare the engines."""
     if parity:
-        results = compare(checkpoint, *pictures(stills))
+        results = compare(checkpoint, *pictures(stills, every))
         console.print_json(data=results)
     else:
         results = {
@@ -199,13 +202,13 @@ def _show(results: dict[str, Any]) -> None:
         console.print(table)
 
 
-def pictures(stills: Path) -> tuple[str, list[Path]]:
+def pictures(stills: Path, every: int) -> tuple[str, list[Path]]:
     """What the answers are compared on: the test split where its pictures are, else examples/."""
     if not stills.is_dir():
-        return "examples", sorted((ROOT / "examples").glob("*.jpg"))
+        return "examples", sorted((ROOT / "examples").glob("*.jpg"))[::every]
     with SPLITS.open(newline="", encoding="utf-8") as file:
         test = [stills / row["path"] for row in csv.DictReader(file) if row["split"] == "test"]
-    return "test split", test
+    return f"test split, every {every}." if every > 1 else "test split", test[::every]
 
 
 def compare(checkpoint: str, what: str, paths: Sequence[Path]) -> dict[str, Any]:
