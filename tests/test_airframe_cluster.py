@@ -46,6 +46,7 @@ def running(tiny_checkpoint):
     import ray
 
     before = dict(os.environ)
+    os.environ["RAY_worker_niceness"] = "0"  # else they wait for everything else on a busy machine
     try:
         home = Cluster(str(tiny_checkpoint), cpus=2)
         yield ray.get_runtime_context().gcs_address
@@ -198,18 +199,17 @@ def test_the_command_goes_on_where_its_driver_was_killed(
     call, env = command(running, tiny_checkpoint, folder, "--batch-size", "1", "--output", output)
     journal = output.with_suffix(".jsonl")
     with subprocess.Popen(call, cwd=ROOT, env=env, stderr=subprocess.DEVNULL) as process:
-        while process.poll() is None and not (journal.exists() and journal.stat().st_size):
+        while process.poll() is None and not answered_in(journal):
             time.sleep(0.02)
         process.kill()
     assert process.returncode == -signal.SIGKILL
-    before = [line for line in journal.read_bytes().splitlines(True) if line.endswith(b"\n")]
-    assert len(before) < STILLS
+    before = answered_in(journal)
+    assert 0 < len(before) < STILLS
     result = subprocess.run(call, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
     assert result.returncode == 1, result.stderr
-    done = sum(json.loads(line)["source"]["records"] is not None for line in before)
-    assert int(re.search(r"\((\d+) of them before\)", result.stderr)[1]) >= done > 0
-    assert "worker" not in result.stdout + result.stderr
-    assert journal.read_bytes().splitlines(True)[0] == before[0]
+    assert f"({len(before)} of them before)" in result.stderr
+    assert "raylet" not in result.stdout + result.stderr
+    assert set(before) <= set(journal.read_bytes().splitlines())
     found = list(find_files([str(folder)]))
     assert_same(lines_unmarked(journal), answer_all(found, predictor, TASK))
     manifest = json.loads(output.with_suffix(".manifest.json").read_text("utf-8"))
@@ -217,6 +217,20 @@ def test_the_command_goes_on_where_its_driver_was_killed(
     assert manifest["counts"]["files"] == len(found)
     checked = ["--verify", journal, "--checkpoint", tiny_checkpoint]
     assert CliRunner().invoke(app(), [str(each) for each in checked]).exit_code == 0
+
+
+def answered_in(journal):
+    """The last lines of the files that were answered."""
+    try:
+        whole = [line for line in journal.read_bytes().splitlines(True) if line.endswith(b"\n")]
+    except OSError:
+        return []
+    records = {line.rstrip(): json.loads(line) for line in whole}
+    return [
+        line
+        for line, record in records.items()
+        if record["source"]["records"] and not record["failure"]
+    ]
 
 
 def app():
