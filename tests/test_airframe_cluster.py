@@ -46,7 +46,8 @@ def running(tiny_checkpoint):
     import ray
 
     before = dict(os.environ)
-    os.environ["RAY_worker_niceness"] = "0"  # else they wait for everything else on a busy machine
+    # Else they wait for everything else on a busy machine. The name is Ray's own.
+    os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112
     try:
         home = Cluster(str(tiny_checkpoint), cpus=2)
         yield ray.get_runtime_context().gcs_address
