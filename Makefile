@@ -3,12 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+LIGHT := .venv-light
 export NO_ALBUMENTATIONS_UPDATE := 1
 
-.PHONY: help demo test check lint format page smoke examples clean
+.PHONY: help demo light test check lint format page smoke examples clean
 
 help:
 	@echo "make demo      identify the pictures of examples/ (first time: installs, about 5 minutes)"
+	@echo "make light     install what answers takes into $(LIGHT): no PyTorch, 0.7 GB"
 	@echo "make test      run the tests"
 	@echo "make check     format, lint, types, import direction and tests: what CI runs"
 	@echo "make page      serve the page on this machine"
@@ -26,6 +28,16 @@ $(READY): pyproject.toml constraints.txt
 	@echo "  2/2 the libraries (silent while it downloads)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --group run --group dev -c constraints.txt
 	@touch $(READY)
+
+$(LIGHT)/.ready: pyproject.toml constraints.txt
+	@echo "Installing into $(LIGHT): about a minute, once; 0.7 GB."
+	@$(PYTHON) -m venv $(LIGHT)
+	@$(LIGHT)/bin/python -m pip install --quiet --disable-pip-version-check "pip>=25.1"
+	@$(LIGHT)/bin/python -m pip install --quiet --disable-pip-version-check --group light -c constraints.txt
+	@touch $@
+
+light: $(LIGHT)/.ready
+	@echo "$(LIGHT)/bin/python infer.py examples      $(LIGHT)/bin/python -m app"
 
 demo: $(READY)
 	@echo "Identifying the drawn pictures and the clip of examples/ with the shipped checkpoint: about 15 seconds."

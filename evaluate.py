@@ -24,6 +24,8 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
+from airframe.terminal import require_torch
+
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 if TYPE_CHECKING:
     from airframe.assess import Task
@@ -102,6 +104,7 @@ def main(
     device: Annotated[str, typer.Option()] = "auto",
 ) -> None:
     """Accuracy, calibration, sets and answers by kind of picture, with 95 % intervals."""
+    require_torch("evaluate.py")
     # Imported late: a wrong option should be told at once, not after torch has loaded.
     from airframe.assess import Task, task_of_run
     from airframe.config import ConfigError, load_config

@@ -117,7 +117,7 @@ def main(
             outputs = ArchiveFiles.parse(str(output))
         except ValueError as error:
             refuse(str(error))
-    # Imported late: a wrong option should be told at once, not after torch has loaded.
+    # Imported late: a wrong option should be told at once, not after a network has loaded.
     from airframe.batch import Task, find_files
     from airframe.predictor import Predictor, Settings, checkpoint_folder
     from data.remote import UrlError, is_url

@@ -12,6 +12,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from airframe.terminal import require_torch
+
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
 console = Console(stderr=True)
@@ -29,6 +31,7 @@ def main(
 
     A config with a section `localizer` trains one, into runs/NAME/localizer.
     """
+    require_torch("train.py")
     # Imported late: a wrong option should be told at once, not after torch has loaded.
     from lightning.pytorch.utilities import rank_zero_only
 

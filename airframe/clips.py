@@ -46,11 +46,9 @@ def clip_records(
     fault: list[StillError] = []
     for frames in _ahead(clip.frames(sampling), batch_size, fault):
         stills = [_still(clip, frame) for frame in frames]
-        sighted = [predictor.look(still) for still in stills]
-        views = [(f, s) for f, mine in zip(stills, sighted, strict=True) for s in mine]
-        outputs = predictor.outputs(views)
-        logits, signs = outputs.logits, predictor.signs(outputs, views)
-        answers = predictor.judge_all(logits, signs, [s for _, s in views], settings)
+        sighted, outputs, signs = predictor.see(stills)
+        logits, places = outputs.logits, [place for mine in sighted for place in mine]
+        answers = predictor.judge_all(logits, signs, places, settings)
         start = 0
         for frame, still, mine in zip(frames, stills, sighted, strict=True):
             rows = slice(start, start + len(mine))

@@ -5,6 +5,7 @@ Both take the same looks at the same weights; what is made of their numbers is t
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -38,13 +39,18 @@ class Locator(Protocol):
 
 @dataclass(frozen=True)
 class Engine:
-    """A checkpoint, its networks and its localizer in one engine; `name` is engine and version."""
+    """The checkpoint of a folder in one engine, with its networks and its localizer; `name` is
+    engine and version. `abreast` is how many stills it is asked about at once: PyTorch is given
+    them in one batch, ONNX Runtime in threads, whose own work on pictures then fills the cores too.
+    """
 
     name: str
+    folder: Path
     device: Any
     checkpoint: Checkpoint
     ensemble: Any
     localizer: Any
+    abreast: int = 1
 
 
 def open_engine(folder: Path, device: str = "auto", engine: str = "auto") -> Engine:
@@ -85,7 +91,7 @@ def installed(library: str) -> bool:
     """Whether a library can be imported."""
     try:
         return find_spec(library) is not None
-    except ValueError:  # a module that is blocked has no spec
+    except (ImportError, ValueError):  # of a module that is blocked
         return False
 
 
@@ -101,7 +107,8 @@ def _onnx(folder: Path, device: str) -> Engine:
     if checkpoint.localizer is not None:
         localizer = load_localizer(folder / LOCALIZER)
         _check_localizer(folder, checkpoint, localizer.card)
-    return Engine(f"onnxruntime {version('onnxruntime')}", "cpu", checkpoint, ensemble, localizer)
+    name = f"onnxruntime {version('onnxruntime')}"
+    return Engine(name, folder, "cpu", checkpoint, ensemble, localizer, os.cpu_count() or 1)
 
 
 def _torch(folder: Path, device: str) -> Engine:
@@ -119,7 +126,7 @@ def _torch(folder: Path, device: str) -> Engine:
         localizer = load_localizer(folder / LOCALIZER, place)
         _check_localizer(folder, checkpoint, localizer.card)
     name = f"torch {torch.__version__}"
-    return Engine(name, place, checkpoint, ensemble.to(place), localizer)
+    return Engine(name, folder, place, checkpoint, ensemble.to(place), localizer)
 
 
 def _check_localizer(folder: Path, checkpoint: Checkpoint, card: LocalizerCard) -> None:

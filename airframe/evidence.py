@@ -27,6 +27,7 @@ class Counts:
     files: int = 0
     failed: int = 0
     by_status: Counter[str] = field(default_factory=Counter)
+    by_engine: Counter[str] = field(default_factory=Counter)
     first_utc: str | None = None
     last_utc: str | None = None
 
@@ -38,6 +39,7 @@ class Counts:
             self.failed += record["status"] == "failed"
         if record["source"]["frame"] is None:
             self.by_status[record["status"]] += 1
+        self.by_engine[record["model"]["engine"]] += 1
         made = record["run"]["created_utc"]
         self.first_utc = min(self.first_utc or made, made)
         self.last_utc = max(self.last_utc or made, made)
@@ -74,6 +76,7 @@ def write_manifest(
             "files": counts.files,
             "failed": counts.failed,
             "by_status": dict(sorted(counts.by_status.items())),
+            "by_engine": dict(sorted(counts.by_engine.items())),
             "duplicate_groups": groups,
         },
         "inputs": [given.encode("utf-8", "replace").decode() for given in inputs],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import date
@@ -114,6 +115,11 @@ class Outputs:
     looks: NDArray[np.float32]
     features: NDArray[np.float32]
 
+    @classmethod
+    def joined(cls, parts: Sequence[Outputs]) -> Outputs:
+        """Those of several lots of aircraft as one."""
+        return cls(*(np.concatenate(part) for part in zip(*map(_values, parts), strict=True)))
+
     @property
     def logits(self) -> NDArray[np.float32]:
         """Those of all looks together, (N, C)."""
@@ -142,10 +148,18 @@ class Signs:
         return Signs(*(values[rows] for values in vars(self).values()))
 
     @classmethod
+    def joined(cls, parts: Sequence[Signs]) -> Signs:
+        """Those of several lots of aircraft as one."""
+        return cls(*(np.concatenate(part) for part in zip(*map(_values, parts), strict=True)))
+
+    @classmethod
     def pooled(cls, frames: Sequence[Signs]) -> Signs:
         """The mean over the frames of one aircraft: pooled logits are steeper than any frame's."""
-        parts = zip(*(vars(one).values() for one in frames), strict=True)
-        return cls(*(np.concatenate(part).mean(axis=0, keepdims=True) for part in parts))
+        return cls(*(part.mean(axis=0, keepdims=True) for part in _values(cls.joined(frames))))
+
+
+def _values(one: Outputs | Signs) -> tuple[Any, ...]:
+    return tuple(vars(one).values())
 
 
 class Predictor:
@@ -210,15 +224,32 @@ class Predictor:
         """
         if not stills:
             return []
+        seen, outputs, signs = self.see(stills, box)
+        places = [place for mine in seen for place in mine]
+        answers = iter(self.judge_all(outputs.logits, signs, places, settings))
+        return [[next(answers) for _ in mine] for mine in seen]
+
+    def see(
+        self, stills: Sequence[Still], box: Sequence[float] | None = None
+    ) -> tuple[list[list[Sighting]], Outputs, Signs]:
+        """Where to look in each still, and what is seen at all of these places, in their order.
+
+        BoxError as in `look`.
+        """
+        if self.engine.abreast == 1 or len(stills) == 1:
+            return self._see(stills, box)
+        with ThreadPoolExecutor(self.engine.abreast) as pool:
+            parts = list(pool.map(lambda still: self._see([still], box), stills))
+        seen, outputs, signs = zip(*parts, strict=True)
+        return [mine for [mine] in seen], Outputs.joined(outputs), Signs.joined(signs)
+
+    def _see(
+        self, stills: Sequence[Still], box: Sequence[float] | None
+    ) -> tuple[list[list[Sighting]], Outputs, Signs]:
         seen = [self.look(still, box) for still in stills]
         views = [(f, s) for f, mine in zip(stills, seen, strict=True) for s in mine]
         outputs = self.outputs(views)
-        answers = iter(
-            self.judge_all(
-                outputs.logits, self.signs(outputs, views), [s for _, s in views], settings
-            )
-        )
-        return [[next(answers) for _ in mine] for mine in seen]
+        return seen, outputs, self.signs(outputs, views)
 
     def judge_all(
         self,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,7 +14,10 @@ from airframe.predictor import Predictor
 from data.images import Still
 from data.transforms import eval_transform
 from data.views import InputSpec, window
+from models.card import CheckpointError
+from models.checkpoint import load_checkpoint
 from models.classifier import Classifier
+from models.ensemble import Ensemble
 
 Map = NDArray[np.float32]
 
@@ -24,9 +29,14 @@ def heat_map(
 
     Returns a map (h, w) in [0, 1], 1 at its strongest place, all 0 where nothing spoke for them,
     and the part of the frame that it covers, x0, y0, x1, y1 in pixels, which may reach beyond it.
+    It takes PyTorch, whatever the predictor's engine. Raises CheckpointError where the checkpoint
+    has to be read again for that, and is not there as it was.
     """
-    look = predictor.ensemble.looks[0]
-    network = predictor.ensemble.networks[look.network]
+    ensemble = predictor.ensemble
+    if not isinstance(ensemble, Ensemble):
+        ensemble = _read_again(predictor.engine.folder, predictor.checkpoint.sha256)
+    look = ensemble.looks[0]
+    network = ensemble.networks[look.network]
     place = box if look.view == "box" else None
     picture = eval_transform(still.rgb, look.spec, place)[None].to(predictor.device)
     if look.mirrored:
@@ -38,6 +48,14 @@ def heat_map(
     most = float(raised.max())
     spread: Map = raised / np.float32(most) if most > 0 else raised
     return spread, _covered(still, look.spec, place)
+
+
+@lru_cache(maxsize=1)
+def _read_again(folder: Path, sha256: str) -> Ensemble:
+    checkpoint, ensemble = load_checkpoint(folder)
+    if checkpoint.sha256 != sha256:
+        raise CheckpointError(f"checkpoint {folder}: is another one now; start the page again")
+    return ensemble
 
 
 def contributions(network: Classifier, picture: torch.Tensor, members: Sequence[int]) -> Map:

@@ -42,6 +42,19 @@ def refuse(message: str) -> NoReturn:
     raise typer.Exit(2)
 
 
+def require_torch(program: str) -> None:
+    """Leave with code 2 where only the light install is there."""
+    from airframe.engine import installed
+
+    if not all(map(installed, ("torch", "torchvision", "lightning", "albumentations"))):
+        tell(
+            f"{program}: takes PyTorch, which the light install leaves out; install all of it: "
+            "make demo, or pip install --group run -c constraints.txt",
+            "red",
+        )
+        raise typer.Exit(2)
+
+
 def to_nowhere(stream: TextIO) -> None:
     """Let a stream whose reader has left swallow what is still written to it."""
     nowhere = os.open(os.devnull, os.O_WRONLY)

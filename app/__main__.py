@@ -7,14 +7,21 @@ from __future__ import annotations
 
 import os
 import socket
+from concurrent.futures import Future
 from hmac import compare_digest
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
+if TYPE_CHECKING:
+    from app.answers import Answers
+
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+# PyTorch's threads otherwise spin while they wait for one another: beside other work (the visitor's
+# browser is some) an answer then takes many times as long. Read when torch loads.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 console = Console(stderr=True)
 
@@ -27,6 +34,9 @@ def main(
     checkpoint: Annotated[
         str, typer.Option(help="fast, strong, or the folder of another checkpoint.")
     ] = "fast",
+    engine: Annotated[
+        str, typer.Option(help="auto, onnx (ONNX Runtime, CPU) or torch; auto: onnx on the CPU.")
+    ] = "auto",
     auth: Annotated[
         Path | None, typer.Option(help="A file of lines name:password; only these people get in.")
     ] = None,
@@ -47,18 +57,20 @@ def main(
     limits = PageLimits()
     if not there(checkpoint):
         try:
-            load(checkpoint, limits)  # which says what is missing
+            load(checkpoint, limits, engine)  # which says what is missing
         except ValueError as error:
             _refuse(str(error))
-    model = load_beside(checkpoint, limits)
     from app.page import build_page, serve_page
 
+    model: Future[Answers] = Future()
     page = build_page(model, limits, reviews)
     allowed = None if people is None else lambda name, word: _knows(people, name, word)
     try:
         address = serve_page(page, host, port, limits, allowed)
     except OSError as error:  # the port was taken meanwhile
         _refuse(f"--host {host} --port {port}: cannot be served: {error}")
+    # Only now: PyTorch and gradio loaded at once hold each other up, and the page comes later.
+    load_beside(checkpoint, limits, engine, model)
     console.print(f"Airframe is at {address}  (Ctrl+C stops it)", highlight=False, markup=False)
     if people is None and host not in ("127.0.0.1", "localhost", "::1"):
         console.print("Everyone on the network can use it; --auth FILE asks for a password.")

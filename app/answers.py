@@ -12,13 +12,12 @@ from threading import Lock
 from typing import Any
 
 from airframe.batch import Task, answer_all
+from airframe.engine import installed
 from airframe.operators import operators_of
 from airframe.predictor import Predictor, Settings, describe, settings_from
 from airframe.record import failure_record
-
-# SAL
 from airframe.sinks import Queue
-from app import pictures, words
+from app import pictures, texts, words
 from app.about import about_html
 from app.limits import PageLimits
 from app.markup import Scale
@@ -26,9 +25,14 @@ from app.pictures import RGB
 from data.images import Limits, Still, StillError, open_still
 from data.images.file import plain, read_file
 from data.video import is_clip, open_clip
+from models.card import CheckpointError
 
 Record = dict[str, Any]
 KEPT_FRAMES = 6  # of a clip, the loudest; others are decoded again when they are opened
+
+
+class MapError(Exception):
+    """There is no map of what spoke for an answer; one line says why."""
 
 
 @dataclass
@@ -251,7 +255,12 @@ class Answers:
         return read_file(entry.path, Limits())
 
     def heat(self, entry: Entry, rgb: RGB, record: Record) -> str:
-        """The map of what spoke for a record's answer, as an overlay for the picture."""
+        """The map of what spoke for a record's answer, as an overlay for the picture.
+
+        Raises MapError where it cannot be made.
+        """
+        if not installed("torch"):
+            raise MapError(texts.NO_HEAT)
         height, width = rgb.shape[:2]
         still = Still(rgb, entry.name, "", 0, width, height, "", None)
         taxonomy, classes = self.scale.taxonomy, self.predictor.classes
@@ -259,10 +268,13 @@ class Answers:
         node = named or f"type:{record['candidates'][0]['type']}"
         from airframe.saliency import heat_map  # late: it needs torch, the rest does not
 
-        with self._lock:
-            heat, window = heat_map(
-                self.predictor, still, record["box"], taxonomy.members(node, classes)
-            )
+        try:
+            with self._lock:
+                heat, window = heat_map(
+                    self.predictor, still, record["box"], taxonomy.members(node, classes)
+                )
+        except CheckpointError as error:
+            raise MapError(str(error)) from error
         return pictures.heat_uri(heat, window, width, height)
 
 

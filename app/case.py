@@ -8,7 +8,7 @@ from typing import Any
 
 from airframe.predictor import Settings
 from app import export, pictures, texts, words
-from app.answers import Answers, Entry
+from app.answers import Answers, Entry, MapError
 from app.cues import cues_html
 from app.flown import operators_html, prior_html
 from app.markup import answers_html, waiting_html
@@ -131,6 +131,8 @@ def picture_panel(case: Case, answers: Answers) -> str:
         return ""
     records, which = case.looked_at()
     source, heat = records[which]["source"], ""
+    frame = source["frame"]
+    note = words.frame_note(frame) if frame else ""
     try:
         picture = entry.previews.get(case.shown_frame() or 0, "") if entry.clip else ""
         if case.heat or not picture:
@@ -140,7 +142,8 @@ def picture_panel(case: Case, answers: Answers) -> str:
                 heat = answers.heat(entry, rgb, records[which])
     except StillError:
         return f'<p class="af-hint">{texts.GONE}</p>'
-    frame = source["frame"]
+    except MapError as error:
+        note = str(error)
     return pictures.stage_html(
         picture,
         (source["width"], source["height"]),
@@ -149,7 +152,7 @@ def picture_panel(case: Case, answers: Answers) -> str:
         entry.name,
         heat=heat,
         editable=frame is not None or not entry.clip,
-        note=words.frame_note(frame) if frame else "",
+        note=note,
     )
 
 

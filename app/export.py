@@ -10,16 +10,22 @@ from typing import Any
 
 from airframe.batch import RecordWriter
 from airframe.decision import percent
-from app import words
+from app import texts, words
 from app.flown import operators_html, prior_html
 
 Record = dict[str, Any]
 
 _STYLE = """
+:root { color-scheme: light; }
 body { font: 15px/1.45 system-ui, "Segoe UI", Roboto, sans-serif; max-width: 900px;
   margin: 2rem auto; padding: 0 1rem; color: #1a202c; background: #fff; }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin: 0; }
-article { border-top: 1px solid #cbd5e0; padding: 1.2rem 0; break-inside: avoid; }
+article { border-top: 1px solid #cbd5e0; padding: 1.2rem 0; }
+h2, h3 { break-after: avoid; }
+figure { margin: .8rem 0; }
+figcaption { font-size: .85rem; color: #4a5568; }
+img, figure, tr, dt, dd, .caveat { break-inside: avoid; }
+p { orphans: 3; widows: 3; }
 img { max-width: 100%; max-height: 420px; border: 1px solid #cbd5e0; }
 table { border-collapse: collapse; margin: .6rem 0; }
 th, td { text-align: left; padding: .15rem .9rem .15rem 0; }
@@ -27,6 +33,11 @@ th { font-weight: 600; } td.n { text-align: right; font-variant-numeric: tabular
 dl { display: grid; grid-template-columns: auto 1fr; gap: .1rem .9rem; font-size: .85rem; }
 dt { color: #4a5568; } dd { margin: 0; overflow-wrap: anywhere; }
 .caveat { border: 1px solid #b45309; border-radius: 6px; padding: .6rem .8rem; }
+@page { margin: 16mm; }
+@media print {
+  body { max-width: none; margin: 0; padding: 0; font-size: 10.5pt; }
+  img { max-height: 95mm; }
+}
 """
 
 
@@ -68,7 +79,13 @@ def report_html(cases: Sequence[tuple[Sequence[Record], str]], title: str = "") 
 
 def _article(answers: Sequence[Record], picture: str) -> str:
     name = escape(answers[0]["source"]["path"])
-    image = f'<p><img src="{escape(picture)}" alt="{name}"></p>' if picture else ""
+    image = ""
+    if picture:
+        said = escape(texts.BOXES if any(record["box"] for record in answers) else name)
+        image = (
+            f'<figure><img src="{escape(picture)}" alt="{name}"><figcaption>{said}</figcaption>'
+            "</figure>"
+        )
     told = "".join(_answer(record, i, len(answers)) for i, record in enumerate(answers, 1))
     return f"<article><h2>{name}</h2>{image}{told}</article>"
 

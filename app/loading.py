@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from app.answers import Answers
 
 CARD = "checkpoint.json"
+WARMING = Path(__file__).parent.parent / "examples" / "l-39-sideways.jpg"
 RELEASES = Path(__file__).parent.parent / "models" / "release"
 
 
@@ -23,26 +24,32 @@ def there(checkpoint: str) -> bool:
     return any((place / checkpoint / CARD).is_file() for place in (RELEASES, Path()))
 
 
-def load(checkpoint: str, limits: PageLimits) -> Answers:
-    """The answers of a released checkpoint by its name, or of one in a folder.
+def load(checkpoint: str, limits: PageLimits, engine: str = "auto") -> Answers:
+    """The answers of a released checkpoint by its name, or of one in a folder, in an engine.
 
-    Raises CheckpointError. Takes as long as PyTorch does: seconds. One still is answered and the
-    cards are read before, so that no visitor waits for what only a first answer takes.
+    Raises CheckpointError, ValueError for an unknown engine. Takes seconds. One example is answered
+    before, by the road of every answer, so that no visitor waits for what only a first one takes.
     """
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
-    import numpy as np
-
     from airframe.predictor import Predictor, checkpoint_folder
     from app.answers import Answers
-    from data.images import Still
-    from data.recognition import load_cards
 
     folder = checkpoint_folder(checkpoint)
-    predictor = Predictor(folder)
-    grey = np.full((400, 640, 3), 128, np.uint8)
-    predictor.predict([Still(grey, "", "", 0, 640, 400, "", None)])
-    load_cards()
-    return Answers(predictor, limits, measured(folder, predictor.checkpoint.sha256))
+    predictor = Predictor(folder, engine=engine)
+    answers = Answers(predictor, limits, measured(folder, predictor.checkpoint.sha256))
+    _warm(answers)
+    return answers
+
+
+def _warm(answers: Answers) -> None:
+    """Answer one still as a visitor would have it: the network, the cards, the silhouettes."""
+    from app.case import Case, answer_panel, picture_panel
+
+    case = Case()
+    *_, entry = answers.entry(str(WARMING), WARMING.name, case.settings)
+    case.entries.append(entry)
+    answer_panel(case, answers)
+    picture_panel(case, answers)
 
 
 def measured(folder: Path, sha256: str) -> dict[str, Any] | None:
@@ -54,15 +61,13 @@ def measured(folder: Path, sha256: str) -> dict[str, Any] | None:
         return None
 
 
-def load_beside(checkpoint: str, limits: PageLimits) -> Future[Answers]:
-    """The same in a thread of its own."""
-    answers: Future[Answers] = Future()
+def load_beside(checkpoint: str, limits: PageLimits, engine: str, answers: Future[Answers]) -> None:
+    """The same into `answers`, in a thread of its own."""
 
     def work() -> None:
         try:
-            answers.set_result(load(checkpoint, limits))
+            answers.set_result(load(checkpoint, limits, engine))
         except BaseException as error:
             answers.set_exception(error)
 
     Thread(target=work, name="loading", daemon=True).start()
-    return answers

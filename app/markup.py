@@ -61,7 +61,7 @@ def examples_html(examples: Sequence[tuple[str, str]]) -> str:
 def heading_html(title: str, said: str = "") -> str:
     """The head of a part whose body is gradio's own."""
     more = f'<p class="af-small">{escape(said)}</p>' if said else ""
-    return f'<section class="af-part"><h3>{escape(title)}</h3>{more}</section>'
+    return f'<section class="af-part"><h2 class="af-head">{escape(title)}</h2>{more}</section>'
 
 
 def waiting_html() -> str:

@@ -117,7 +117,7 @@ def _keeping() -> dict[str, Any]:
         theatre = gr.Dropdown(choices, value="", label="Theatre", elem_id="theatre", min_width=160)
         day = gr.Textbox(label="Day, YYYY-MM-DD", max_lines=1, elem_id="day", min_width=120)
     prior = gr.Checkbox(False, label=texts.COUNT_IN, elem_id="prior", container=False)
-    _html(markup.heading_html("Save this case"))
+    _html(markup.heading_html("Save this case", texts.SAVE))
     with gr.Row(elem_classes="af-buttons"):
         saves = {
             how: gr.Button(name, size="sm", elem_id=f"save-{how}", min_width=90)

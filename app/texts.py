@@ -29,6 +29,10 @@ HEAT_CAUTION = (
     "network's view and not a proof, and a wrong answer has such a map too: look at what it covers "
     "(sky, a caption, the ground) and doubt the answer if it is not the airframe."
 )
+NO_HEAT = (
+    "What carried the answer cannot be shown: this map takes PyTorch, which is not installed here. "
+    "The answer does not take it."
+)
 EXAMPLES = "Or pick an example; these are drawn by this project's own code, not photographed."
 CARRIED = (
     "Weight: how far a frame alone moved the odds towards this answer. Frames of one aircraft are "
@@ -57,6 +61,11 @@ REVIEWS = (
     "or a family, and pictures without an aircraft, the most doubtful first, for train.py to learn "
     "from."
 )
+SAVE = (
+    "The report is one file with everything in it, and opens in any browser: print it there to get "
+    "a PDF. JSONL and CSV are the records as infer.py writes them."
+)
+BOXES = "The picture, with the boxes that were looked at"
 GONE = "The upload was deleted after its hour; the answer stays. Drop the file again to see it."
 NO_REVIEWS = (
     "No answer has been confirmed or corrected yet. Each review of yours adds a point here."

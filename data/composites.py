@@ -18,8 +18,8 @@ from torch.utils.data import Dataset
 
 from data.images import open_rgba, open_still
 from data.manifest import Box, Sample
-from data.synthetic import draw_sky
 from data.synthetic.scene import paste
+from data.synthetic.sky import draw_sky
 from data.transforms import footage
 from data.views import RGB, shrunk
 

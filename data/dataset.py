@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from data.images import open_rgba, open_still
 from data.manifest import Sample
-from data.synthetic import draw_sky
+from data.synthetic.sky import draw_sky
 from data.transforms import (
     composite,
     eval_transform,

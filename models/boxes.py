@@ -111,18 +111,20 @@ def fcos_boxes(
         found.append(np.clip(corners, 0, np.array([small[1], small[0]] * 2, np.float32)))
         sure.append(scores[level][best])
     boxes, scored = np.concatenate(found), np.concatenate(sure)
-    kept = suppressed(boxes, scored, OVERLAP)[:MOST]
+    kept = suppressed(boxes, scored, OVERLAP, MOST)
     return boxes[kept], scored[kept]
 
 
-def suppressed(boxes: Reals, scores: Reals, overlap: float) -> NDArray[np.intp]:
-    """The rows of the boxes (K, 4) that stay, surest first: greedy non-maximum suppression, in
-    which a box goes when its IoU with a surer one that stays exceeds `overlap`."""
+def suppressed(
+    boxes: Reals, scores: Reals, overlap: float, most: int | None = None
+) -> NDArray[np.intp]:
+    """The rows of the boxes (K, 4) that stay, surest first and at most `most`: greedy non-maximum
+    suppression, in which a box goes when its IoU with a surer one that stays exceeds `overlap`."""
     order = np.argsort(-scores, kind="stable")
     x0, y0, x1, y1 = boxes.T
     area = (x1 - x0) * (y1 - y0)
     kept: list[int] = []
-    while len(order):
+    while len(order) and len(kept) != most:
         best, rest = order[0], order[1:]
         kept.append(int(best))
         wide = np.minimum(x1[best], x1[rest]) - np.maximum(x0[best], x0[rest])

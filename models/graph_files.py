@@ -46,7 +46,8 @@ def read_graph(name: str, folder: Path = FOLDER) -> bytes:
 
 def norm_eps(name: str, folder: Path = FOLDER) -> float:
     """What the batch norms that the graph has folded add to the variance. KeyError for no graph."""
-    return float(_recorded(folder)[name]["norm_eps"])
+    eps: float = _recorded(folder)[name]["norm_eps"]
+    return eps
 
 
 def record_graph(name: str, norm_eps: float, folder: Path = FOLDER) -> str:
@@ -60,8 +61,15 @@ def record_graph(name: str, norm_eps: float, folder: Path = FOLDER) -> str:
 
 def _recorded(folder: Path) -> dict[str, dict[str, Any]]:
     try:
-        return dict(json.loads((folder / _CARD).read_text("utf-8")))
+        recorded = json.loads((folder / _CARD).read_text("utf-8"))
+        return {
+            str(name): {"sha256": str(said["sha256"]), "norm_eps": float(said["norm_eps"])}
+            for name, said in recorded.items()
+        }
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, TypeError) as error:
-        raise CheckpointError(f"graphs {folder}: {_CARD} cannot be read: {error}") from error
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise CheckpointError(
+            f"graphs {folder}: {_CARD} is damaged ({error!r}); take Airframe's own again, or "
+            "--engine torch"
+        ) from error

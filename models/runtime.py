@@ -7,7 +7,7 @@ are torch's to about six digits; `benchmarks/engines.py --parity` measures it.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,8 @@ from data.views import RGB, shrunk
 from models.boxes import Box, LocalizerCard, as_input, fcos_boxes, in_frame, read_localizer
 from models.card import CheckpointError, said
 from models.checkpoint import Checkpoint, read_checkpoint
-from models.graph_files import norm_eps, read_graph
-from models.look import Place, seen_by
+from models.graph_files import has_graph, norm_eps, read_graph
+from models.look import Look, Place, seen_by
 from models.packed import Arrays, folded_arrays, unpacked
 
 Reals = NDArray[np.float32]
@@ -41,16 +41,12 @@ class RuntimeEnsemble:
 
     def apart(self, places: Sequence[Place]) -> list[tuple[Reals, Reals]]:
         """What each look says of N places: logits (N, C) and features (N, D)."""
-        return [
-            seen_by(
-                look,
-                places,
-                self._networks[look.network].mirrored
-                if look.mirrored
-                else self._networks[look.network].answer,
-            )
-            for look in self.looks
-        ]
+        return [seen_by(look, places, self.network(look)) for look in self.looks]
+
+    def network(self, look: Look) -> Callable[[Reals], tuple[Reals, Reals]]:
+        """What answers a look's views (N, 3, H, W): logits (N, C) and features (N, D)."""
+        network = self._networks[look.network]
+        return network.mirrored if look.mirrored else network.answer
 
 
 class _Network:
@@ -86,10 +82,16 @@ class RuntimeLocalizer:
         least = self.card.threshold if threshold is None else threshold
         return [[box for box in self._look(picture) if box.score >= least] for picture in pictures]
 
+    def raw(self, padded: Reals) -> Sequence[Reals]:
+        """What the network says of (1, 3, H, W): logits (1, A, 1), edges (1, A, 4) and centre-ness
+        (1, A, 1) of A places."""
+        said: Sequence[Reals] = self._session.run(None, {"pictures": padded})
+        return said
+
     def _look(self, picture: RGB) -> list[Box]:
         small = shrunk(picture, self.card.long_side)
         padded = as_input(small)
-        logits, edges, centreness = self._session.run(None, {"pictures": padded})
+        logits, edges, centreness = self.raw(padded)
         size = small.shape[0], small.shape[1]
         found, scores = fcos_boxes(
             logits[0, :, 0], edges[0], centreness[0, :, 0], (padded.shape[2], padded.shape[3]), size
@@ -108,6 +110,11 @@ def load_networks(folder: Path) -> tuple[Checkpoint, RuntimeEnsemble]:
 def load_localizer(folder: Path) -> RuntimeLocalizer:
     """A localizer. Raises CheckpointError as `load_networks` does."""
     card, weights = read_localizer(folder)
+    if not has_graph(card.architecture):
+        raise CheckpointError(
+            f"localizer {folder}: engine onnx has no graph of its architecture, "
+            f"{card.architecture}; take --engine torch"
+        )
     with _Fitting(f"localizer {folder}"):
         return RuntimeLocalizer(card, weights)
 
@@ -117,6 +124,8 @@ def _session(name: str, arrays: Arrays) -> Any:
     arrays = folded_arrays(arrays, norm_eps(name))
     options = ort.SessionOptions()
     options.intra_op_num_threads = _threads()
+    # Waiting threads would otherwise spin, on cores that other stills and other programs need.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     values = [ort.OrtValue.ortvalue_from_numpy(v) for v in arrays.values()]
     options.add_external_initializers(list(arrays), values)
     return ort.InferenceSession(read_graph(name), options, providers=["CPUExecutionProvider"])

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from browsing import CHROMIUM, FLAGS
 
 from airframe.conformal import StratifiedScores
 from airframe.decision import Calibration
@@ -95,3 +96,46 @@ def cropping_checkpoint(tmp_path_factory, tiny_checkpoint, tiny_localizer):
     save_checkpoint(folder, list(ensemble.networks), card)
     save_localizer(folder / LOCALIZER, localizer.card, localizer.detector)
     return folder
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Debian's Chromium without a window; the tests that ask for it are skipped where it is not."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if CHROMIUM is None:
+        pytest.skip("no chromium on the PATH: apt-get install chromium runs these tests")
+    with sync_api.sync_playwright() as driver:
+        window = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield window
+        window.close()
+
+
+@pytest.fixture
+def opened(browser):
+    """A function that opens an address; at the end nothing may have been asked of elsewhere and no
+    script may have failed."""
+    contexts, strangers, faults = [], [], []
+
+    def local(route):
+        url = route.request.url
+        if url.startswith(("http://127.0.0.1", "data:", "blob:")):
+            return route.continue_()
+        strangers.append(url)
+        return route.abort()
+
+    def open_(address, width=1280, height=900, **options):
+        context = browser.new_context(viewport={"width": width, "height": height}, **options)
+        contexts.append(context)
+        context.route("**/*", local)
+        page = context.new_page()
+        page.set_default_timeout(60_000)
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on("dialog", lambda dialog: faults.append(dialog.message))
+        page.goto(address)
+        return page
+
+    yield open_
+    for context in contexts:
+        context.close()
+    assert strangers == []
+    assert faults == []

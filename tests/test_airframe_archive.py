@@ -253,6 +253,7 @@ def test_the_manifest_seals_the_run(tmp_path, folder, predictor):
             s: sum(r["status"] == s for r in records if r["source"]["frame"] is None)
             for s in sorted({r["status"] for r in records if r["source"]["frame"] is None})
         },
+        "by_engine": {predictor.engine.name: len(records)},
         "duplicate_groups": 2,
     }
     assert said["settings"] == records[0]["run"]["settings"]
@@ -261,6 +262,18 @@ def test_the_manifest_seals_the_run(tmp_path, folder, predictor):
     assert said["started_utc"] <= said["answered_utc"][0] <= said["ended_utc"]
     assert said["finished"] is True
     assert manifest_faults(archive.outputs.manifest, archive.outputs.journal) == []
+
+
+def test_a_run_goes_on_in_another_engine_and_the_manifest_says_so(
+    tmp_path, folder, tiny_checkpoint
+):
+    engines = [Predictor(tiny_checkpoint, "cpu", engine) for engine in ("onnx", "torch")]
+    for given, predictor in zip(([folder / "a.jpg"], [folder]), engines, strict=True):
+        run(tmp_path / "x.csv", given, predictor)
+    counts = json.loads((tmp_path / "x.manifest.json").read_text("utf-8"))["counts"]["by_engine"]
+    told = [record["model"]["engine"] for record in lines(tmp_path / "x.jsonl")]
+    assert counts == {one.engine.name: told.count(one.engine.name) for one in engines}
+    assert told[0] == engines[0].engine.name != told[-1]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """airframe/saliency.py: where the features spoke for an answer."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from torch import nn
 from airframe.predictor import Predictor
 from airframe.saliency import contributions, heat_map
 from data.images import open_still
+from models.card import CheckpointError
 from models.classifier import Classifier
 
 
@@ -80,3 +83,21 @@ def test_the_answer_is_not_changed_by_having_been_explained(predictor, still):
     before = predictor.predict([still])[0][0].probs
     heat_map(predictor, still, None, range(len(predictor.classes)))
     assert np.array_equal(before, predictor.predict([still])[0][0].probs)
+
+
+def test_it_is_the_same_beside_onnx_runtime(tiny_checkpoint, predictor, still):
+    onnx = Predictor(tiny_checkpoint, "cpu", "onnx")
+    (theirs, part), (ours, same) = (heat_map(one, still, None, [0]) for one in (predictor, onnx))
+    assert part == same
+    np.testing.assert_array_equal(ours, theirs)
+
+
+def test_beside_onnx_runtime_another_checkpoint_in_its_place_is_refused(
+    tiny_checkpoint, cropping_checkpoint, still, tmp_path
+):
+    folder = shutil.copytree(tiny_checkpoint, tmp_path / "checkpoint")
+    onnx = Predictor(folder, "cpu", "onnx")
+    shutil.rmtree(folder)
+    shutil.copytree(cropping_checkpoint, folder)
+    with pytest.raises(CheckpointError, match="is another one now"):
+        heat_map(onnx, still, None, [0])

@@ -1,4 +1,4 @@
-"""The page in a real browser: Debian's Chromium without a window. Skipped where there is none."""
+"""The page in a real browser, as a visitor uses it. Skipped where there is none."""
 
 import csv
 import json
@@ -9,30 +9,21 @@ from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
+from browsing import answered, draw, drop
 from clips import numbered, write
+from records import record
 from serving import ready, serving
 
 from airframe.predictor import Predictor
 from app.answers import Answers
 from app.limits import PageLimits
+from app.review import Reviews
+from data.taxonomy import Taxonomy
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-CHROMIUM = next((p for p in map(shutil.which, ("chromium", "chromium-browser")) if p), None)
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="no chromium on the PATH: apt-get install chromium runs these tests"
-)
 ROOT = Path(__file__).parent.parent
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 expect = playwright.expect
 expect.set_options(timeout=60_000)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as driver:
-        window = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield window
-        window.close()
 
 
 @pytest.fixture(scope="module")
@@ -49,45 +40,6 @@ def address(predictor, tmp_path_factory):
 @pytest.fixture
 def still(drawn_set, tmp_path):
     return Path(shutil.copy(next(drawn_set.parent.rglob("*.jpg")), tmp_path / "still.jpg"))
-
-
-@pytest.fixture
-def opened(browser, request):
-    """A function that opens an address; at the end nothing may have been asked of elsewhere and no
-    script may have failed."""
-    contexts, strangers, faults = [], [], []
-
-    def local(route):
-        url = route.request.url
-        if url.startswith(("http://127.0.0.1", "data:", "blob:")):
-            return route.continue_()
-        strangers.append(url)
-        return route.abort()
-
-    def open_(address, width=1280, height=900, **options):
-        context = browser.new_context(viewport={"width": width, "height": height}, **options)
-        contexts.append(context)
-        context.route("**/*", local)
-        page = context.new_page()
-        page.set_default_timeout(60_000)
-        page.on("pageerror", lambda error: faults.append(str(error)))
-        page.on("dialog", lambda dialog: faults.append(dialog.message))
-        page.goto(address)
-        return page
-
-    yield open_
-    for context in contexts:
-        context.close()
-    assert strangers == []
-    assert faults == []
-
-
-def drop(page, *paths):
-    page.locator("#upload input[type=file]").set_input_files([str(path) for path in paths])
-
-
-def answered(page):
-    expect(page.locator("#answer .af-card[data-said]")).to_be_visible()
 
 
 def test_the_page_shows_before_the_model_and_answers_when_it_is_there(
@@ -136,18 +88,6 @@ def test_a_hostile_name_is_shown_as_it_is(opened, address, still, tmp_path):
     drop(page, shutil.copy(still, tmp_path / name))
     answered(page)
     expect(page.locator("#answer .af-evidence")).to_contain_text(name)
-
-
-def draw(page):
-    """A box from the picture's corner to its middle."""
-    page.get_by_role("button", name="Draw a box").click()
-    stage = page.locator("#stage .af-stage")
-    stage.scroll_into_view_if_needed()
-    area = stage.bounding_box()
-    page.mouse.move(area["x"] + 2, area["y"] + 2)
-    page.mouse.down()
-    page.mouse.move(area["x"] + area["width"] / 2, area["y"] + area["height"] / 2, steps=4)
-    page.mouse.up()
 
 
 def test_a_box_is_drawn_by_mouse_and_moved_by_keys(opened, address, still):
@@ -340,6 +280,33 @@ def test_the_inventories_are_counted_in_only_when_asked_and_beside_the_answer(
     expect(table).to_have_count(0)
 
 
+@pytest.mark.parametrize("many", [0, 1, 50])
+def test_the_plot_of_reviews_is_seen_however_many_there_are(
+    opened, predictor, tmp_path, still, many
+):
+    reviews = Reviews(tmp_path / "reviews", Taxonomy.load())
+    with serving(predictor, reviews.folder) as (_, address):
+        page = opened(address, 390)
+        expect(page.locator("#status")).to_contain_text("Checkpoint tiny")
+        for number in range(many):  # after the page was opened: what is drawn then is drawn unseen
+            answer = record()["answer"] | {"probability": 0.3 + 0.69 * number / many}
+            source = record()["source"] | {"sha256": f"{number:064d}"}
+            verdict = "corrected" if number % 4 else "confirmed"
+            reviews.keep(record(source=source, answer=answer), verdict, "type:Su-34", b"", ".jpg")
+        drop(page, still)
+        answered(page)
+        page.locator("#aside").click()
+        expect(page.locator("#told")).to_contain_text("kept in")
+        page.get_by_role("tab", name="Review").click()
+        expect(page.locator("#plot svg.af-plot")).to_have_count(min(many, 1))
+        shown = page.locator("#plot svg.af-plot" if many else "#plot .af-hint")
+        expect(shown).to_be_visible()
+        assert shown.bounding_box()["width"] > 200
+        counts = page.locator("#plot tbody td:nth-child(2)").all_inner_texts()
+        assert sum(map(int, counts)) == many
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
 def test_no_aircraft_is_a_review_and_background_in_the_manifest(opened, predictor, tmp_path, still):
     with serving(predictor, tmp_path / "reviews") as (_, address):
         page = opened(address)
@@ -359,6 +326,8 @@ def test_thumbnails_in_the_table_are_pictures_and_not_slivers(opened, address, s
     drop(page, still, shutil.copy(still, tmp_path / "b.jpg"))
     expect(page.locator("#table tbody tr")).to_have_count(2)
     assert page.locator("#table tbody img").first.bounding_box()["width"] == 64
+    answer = page.locator("#table tbody td:nth-child(4)").first.bounding_box()
+    assert answer["x"] + answer["width"] <= 390  # in view without a swipe
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

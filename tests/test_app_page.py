@@ -32,7 +32,7 @@ ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 @pytest.fixture(scope="module")
 def predictor(cropping_checkpoint):
-    return Predictor(cropping_checkpoint, "cpu")
+    return Predictor(cropping_checkpoint, "cpu", "auto")  # as both doors take it
 
 
 @pytest.fixture(scope="module")
@@ -337,6 +337,13 @@ def test_the_door_refuses_a_folder_without_a_checkpoint(tmp_path):
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert "no checkpoint.json there" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_door_refuses_an_unknown_engine():
+    done = run_door("--port", str(free_port()), "--engine", "tensorflow")
+    assert done.returncode == 2
+    assert "engine 'tensorflow' is none of auto, torch, onnx" in done.stderr
     assert "Traceback" not in done.stderr
 
 

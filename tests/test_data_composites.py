@@ -9,7 +9,7 @@ from PIL import Image
 from data import composites
 from data.composites import CompositeDataset, clipped, zoomed
 from data.manifest import Sample
-from data.synthetic import draw_airframe
+from data.synthetic.render import draw_airframe
 
 SOME = settings(max_examples=60, deadline=None, derandomize=True)
 SIZE = HEIGHT, WIDTH = 160, 240

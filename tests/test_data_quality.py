@@ -2,12 +2,13 @@
 
 import time
 
+import cv2
 import numpy as np
 import pytest
 
-from data.quality import WORSE, measures
+from data.quality import WORSE, _extreme, _grey, _shrunk, measures
 from data.severity import degraded
-from data.synthetic import draw_scene
+from data.synthetic.scene import draw_scene
 
 
 @pytest.fixture(scope="module")
@@ -147,6 +148,22 @@ def test_tiny_and_flat_views_have_finite_measures(shape, box, fill):
 def test_a_box_without_area_in_the_frame_is_refused(box):
     with pytest.raises(ValueError, match="has no area inside the picture of 20 × 10 px"):
         measures(np.zeros((10, 20, 3), np.uint8), box)
+
+
+@pytest.mark.parametrize(
+    "shape", [(256, 384), (432, 768), (720, 1280), (640, 450), (193, 193), (1, 700), (700, 3)]
+)
+def test_what_opencv_makes_of_it_is_made_without_it(shape):
+    rgb = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
+    small = _shrunk(rgb)
+    area = cv2.resize(rgb, (small.shape[1], small.shape[0]), interpolation=cv2.INTER_AREA)
+    assert np.array_equal(small, area.reshape(small.shape))
+    grey = _grey(small)
+    assert np.array_equal(grey, cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).reshape(grey.shape))
+    for across in (5, 7):
+        square = np.ones((across, across), np.uint8)
+        assert np.array_equal(_extreme(grey, across, np.maximum), cv2.dilate(grey, square))
+        assert np.array_equal(_extreme(grey, across, np.minimum), cv2.erode(grey, square))
 
 
 def test_it_is_fast():

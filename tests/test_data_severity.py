@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from data.severity import DEGRADATIONS, SEVERITIES, degraded
-from data.synthetic import draw_scene
+from data.synthetic.scene import draw_scene
 
 IN_PLACE = [name for name in DEGRADATIONS if name != "size"]
 

@@ -10,23 +10,15 @@ import pytest
 from PIL import Image, ImageOps
 
 from data.sampling import Sampling
-from data.synthetic import (
-    PAINTS,
-    SKIES,
-    airframe_spec,
-    airframe_types,
-    build_mesh,
-    draw_airframe,
-    draw_scene,
-    draw_sky,
-    paste,
-    sweep_range,
-)
+from data.synthetic import airframe_spec, airframe_types, build_mesh, sweep_range
 from data.synthetic.__main__ import main
 from data.synthetic.export import HEADER, slug, write_examples
 from data.synthetic.parts import material_index
 from data.synthetic.pass_by import write_pass
 from data.synthetic.raster import rasterise
+from data.synthetic.render import PAINTS, draw_airframe
+from data.synthetic.scene import draw_scene, paste
+from data.synthetic.sky import SKIES, draw_sky
 from data.video import open_clip
 
 TYPES = airframe_types()

@@ -1,6 +1,7 @@
 """ONNX Runtime gives PyTorch's answers, from the same weights, and refuses a foreign graph."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,11 @@ from airframe.verify import TOLERANCE
 from data.images import open_still
 from models import graph_files
 from models.backbones import BACKBONES, folded
-from models.boxes import suppressed
+from models.boxes import LocalizerCard, suppressed
 from models.card import CheckpointError
+from models.checkpoint import LOCALIZER, load_checkpoint, save_checkpoint
 from models.classifier import build_classifier
-from models.localizer import build_detector
+from models.localizer import build_detector, save_localizer
 from models.packed import unpacked
 from models.weights import pack, unpack
 
@@ -69,6 +71,7 @@ def test_suppression_keeps_what_torchvisions_keeps(seed):
     scores = rng.permutation(500).astype(np.float32)
     wanted = nms(torch.from_numpy(boxes), torch.from_numpy(scores), 0.5)
     assert suppressed(boxes, scores, 0.5).tolist() == wanted.tolist()
+    assert suppressed(boxes, scores, 0.5, 7).tolist() == wanted[:7].tolist()
 
 
 @pytest.mark.parametrize(
@@ -103,6 +106,35 @@ def test_a_foreign_graph_is_refused_in_one_line(tmp_path):
     assert "\n" not in str(caught.value)
     with pytest.raises(CheckpointError, match="no graph of vit"):
         graph_files.read_graph("vit", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "damaged", ["{", "[]", '["a"]', '{"mobilenet_v2": 1}', '{"mobilenet_v2": {"sha256": "0"}}', ""]
+)
+def test_a_damaged_list_of_graphs_is_one_line_and_no_other_engine(
+    damaged, tmp_path, monkeypatch, tiny_checkpoint
+):
+    (tmp_path / "graphs.json").write_text(damaged, "utf-8")
+    for function in (graph_files.has_graph, graph_files.read_graph, graph_files.norm_eps):
+        monkeypatch.setattr(function, "__defaults__", (tmp_path,))
+    for engine in ("auto", "onnx"):
+        with pytest.raises(
+            CheckpointError, match=r"graphs\.json is damaged .* --engine torch"
+        ) as told:
+            Predictor(tiny_checkpoint, "cpu", engine)
+        assert "\n" not in str(told.value)
+    assert Predictor(tiny_checkpoint, "cpu", "torch").engine.name.startswith("torch ")
+
+
+def test_a_localizer_without_a_graph_is_torchs(tmp_path, tiny_checkpoint, monkeypatch):
+    checkpoint, ensemble = load_checkpoint(tiny_checkpoint)
+    name = "fasterrcnn_mobilenet_v3_large_fpn"
+    card = LocalizerCard("coco", "0", name, 96, 0.3, {}, {})
+    card = save_localizer(tmp_path / LOCALIZER, card, build_detector(name))
+    save_checkpoint(tmp_path, list(ensemble.networks), replace(checkpoint, localizer=card.sha256))
+    with pytest.raises(CheckpointError, match=f"no graph of its architecture, {name}; take"):
+        Predictor(tmp_path, "cpu", "onnx")
+    assert Predictor(tmp_path, "cpu", "auto").engine.name.startswith("torch ")
 
 
 def test_onnx_runtime_is_refused_another_device(tiny_checkpoint):

@@ -1,21 +1,9 @@
-"""Airframes drawn by our own code, from published dimensions: pictures with known labels."""
+"""Airframes drawn by our own code, from published dimensions: pictures with known labels.
+
+What is exported here measures airframes and needs NumPy alone, as the page's silhouettes do; the
+modules that draw take OpenCV.
+"""
 
 from data.synthetic.geometry import Mesh, airframe_spec, airframe_types, build_mesh, sweep_range
-from data.synthetic.render import PAINTS, draw_airframe
-from data.synthetic.scene import Scene, draw_scene, paste
-from data.synthetic.sky import SKIES, draw_sky
 
-__all__ = [
-    "PAINTS",
-    "SKIES",
-    "Mesh",
-    "Scene",
-    "airframe_spec",
-    "airframe_types",
-    "build_mesh",
-    "draw_airframe",
-    "draw_scene",
-    "draw_sky",
-    "paste",
-    "sweep_range",
-]
+__all__ = ["Mesh", "airframe_spec", "airframe_types", "build_mesh", "sweep_range"]

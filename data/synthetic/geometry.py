@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import yaml
 
+from data.strict_yaml import load_yaml
 from data.synthetic.parts import Part, blades, join, loft, mirrored, surface
 
 _SHEET = Path(__file__).with_name("airframes.yaml")
@@ -29,7 +29,7 @@ class Mesh(NamedTuple):
 @lru_cache(maxsize=1)
 def airframe_specs() -> dict[str, dict[str, Any]]:
     """The sheet of airframes.yaml: type name -> its dimensions and shape."""
-    return yaml.safe_load(_SHEET.read_text(encoding="utf-8"))
+    return load_yaml(_SHEET.read_text(encoding="utf-8"))
 
 
 def airframe_types() -> tuple[str, ...]:
