@@ -65,15 +65,17 @@ def main(
     if parity:
         results = compare(checkpoint, *pictures(stills, every))
         console.print_json(data=results)
-    else:
-        results = {
-            "checkpoint": checkpoint,
-            "stills": count,
-            "rounds": rounds,
-            "cores": CORES,
-            "sizes": {name: speed(checkpoint, size, count, rounds) for name, size in SIZES.items()},
-        }
-        _show(results)
+        _write(results, output)
+        return
+    said = {"checkpoint": checkpoint, "stills": count, "rounds": rounds, "cores": CORES}
+    sizes: dict[str, Any] = {}
+    for name, size in SIZES.items():
+        sizes[name] = speed(checkpoint, size, count, rounds)
+        _show(f"{name}, median of {rounds}", sizes[name])
+        _write({**said, "sizes": sizes}, output)
+
+
+def _write(results: dict[str, Any], output: Path | None) -> None:
     if output:
         output.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
 
@@ -187,19 +189,18 @@ def _cpu() -> float:
     return spent
 
 
-def _show(results: dict[str, Any]) -> None:
-    for name, roads in results["sizes"].items():
-        table = Table(title=f"{name}, median of {results['rounds']}", title_justify="left")
-        for column in ("road", "stills/s", "CPU s/still", "times as long as infer.py"):
-            table.add_column(column, justify="left" if column == "road" else "right")
-        for road, said in roads.items():
-            table.add_row(
-                road,
-                f"{said['stills_a_second']:.2f}",
-                f"{said['cpu_seconds_a_still']:.3f}",
-                f"{said['times_as_long']:.2f}",
-            )
-        console.print(table)
+def _show(title: str, roads: dict[str, Any]) -> None:
+    table = Table(title=title, title_justify="left")
+    for column in ("road", "stills/s", "CPU s/still", "times as long as infer.py"):
+        table.add_column(column, justify="left" if column == "road" else "right")
+    for road, said in roads.items():
+        numbers = (
+            f"{said['stills_a_second']:.2f}",
+            f"{said['cpu_seconds_a_still']:.3f}",
+            f"{said['times_as_long']:.2f}",
+        )
+        table.add_row(road, *numbers)
+    console.print(table)
 
 
 def pictures(stills: Path, every: int) -> tuple[str, list[Path]]:
