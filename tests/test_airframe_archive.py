@@ -493,7 +493,7 @@ def test_a_hostile_folder_costs_its_bad_files_alone(tmp_path, drawn_set, predict
     os.symlink(place, place / "deep" / "self")
     vanishing = place / "deep" / "good 30.jpg"
     wanted[str(vanishing)] = "missing"
-    real = batch.read_file
+    real = batch.read_any
 
     def fickle(path, limits):
         if vanishing.exists() and path.endswith("good 10.jpg"):
@@ -503,7 +503,7 @@ def test_a_hostile_folder_costs_its_bad_files_alone(tmp_path, drawn_set, predict
         return real(path, limits)
 
     wanted[str(place / "б.JPG")] = "not_an_image"
-    monkeypatch.setattr(batch, "read_file", fickle)
+    monkeypatch.setattr(batch, "read_any", fickle)
     run(f"{tmp_path}/out/", [place], predictor)
     records = lines(tmp_path / "out" / "records.jsonl")
     got = {r["source"]["path"]: r["failure"] and r["failure"]["code"] for r in records}

@@ -46,7 +46,7 @@ def running(tiny_checkpoint):
     import ray
 
     before = dict(os.environ)
-    os.environ["RAY_worker_niceness"] = "0"  # else they wait for everything else on a busy machine
+    os.environ |= {"RAY_worker_niceness": "0"}  # else they wait for all else on a busy machine
     try:
         home = Cluster(str(tiny_checkpoint), cpus=2)
         yield ray.get_runtime_context().gcs_address

@@ -97,7 +97,7 @@ def test_the_gradient_is_that_of_the_loss(monkeypatch):
 
 
 @settings(deadline=None)  # a busy machine is no fault
-@given(st.lists(st.floats(-9, 9), min_size=6, max_size=6), st.integers(0, 5), st.floats(0, 9))
+@given(st.lists(st.floats(-9, 9), min_size=7, max_size=7), st.integers(0, 6), st.floats(0, 9))
 def test_a_poorer_view_is_never_divided_by_less(row, position, more):
     stretch = QualityTemperature(dict.fromkeys(MEASURES, 0.3))
     poorer = list(row)
@@ -126,7 +126,7 @@ def as_measures(poorness):
             np.full(len(poorness), 64.0),
             poorness[:, 1],
             2.0 ** -poorness[:, 2],
-            *np.ones((3, len(poorness))),
+            *np.ones((4, len(poorness))),
         ]
     )
 

@@ -300,7 +300,7 @@ def test_the_tables_carry_the_figures(report):
     assert "field (n=4), degraded" in text
     assert "0.03 … 0.18" in text
     assert "temperature by quality" in text
-    cell = cell_of(report, ALIKE, "field", "haze", 5)
+    cell = cell_of(report, APART, "field", "haze", 5)
     assert f"{cell['type_ece']['value']:.2f}" in text
 
 
@@ -311,7 +311,7 @@ def test_the_heat_maps_hold_every_cell_and_are_the_same_again(report):
     shown = {(t.get_position(), t.get_text()) for t in first.texts}
     assert len(shown) == 8 * 6
     for x, y, name in [(0, 0, ""), (3, 2, "haze"), (5, 7, "text")]:
-        value = cell_of(report, ALIKE, "field", name, x)["type_ece"]["value"]
+        value = cell_of(report, APART, "field", name, x)["type_ece"]["value"]
         assert ((x, y), f"{value:.2f}") in shown
     svg = as_svg(figure)
     assert svg.startswith("<svg")

@@ -32,7 +32,7 @@ ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 @pytest.fixture(scope="module")
 def predictor(cropping_checkpoint):
-    return Predictor(cropping_checkpoint, "cpu")
+    return Predictor(cropping_checkpoint, "cpu", "auto")  # as both doors take it
 
 
 @pytest.fixture(scope="module")

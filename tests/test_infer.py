@@ -355,7 +355,9 @@ def test_ctrl_c_keeps_what_is_answered(many, tiny_checkpoint, tmp_path):
     for number in range(80, 800):  # enough that it is not done before the signal comes
         (many / f"{number:03}.jpg").write_bytes((many / "000.jpg").read_bytes() + bytes(number))
     asked = many, "--checkpoint", tiny_checkpoint, "--output", tmp_path / "x.csv"
-    with started(*asked, "--batch-size", 1) as process:
+    # Of a shell's job in the background the signal is ignored, by its children too.
+    heard = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+    with started(*asked, "--batch-size", 1, **heard) as process:
         deadline = time.monotonic() + 100
         while not (tmp_path / "x.jsonl").exists() or not (tmp_path / "x.jsonl").stat().st_size:
             assert time.monotonic() < deadline
