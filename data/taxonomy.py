@@ -48,6 +48,11 @@ class Taxonomy:
             self._add("role", role, _text(body["label"], f"label of role {role!r}"), None)
             self._add_families(role, body["families"])
         self.types = tuple(n.name for n in self._nodes.values() if n.rank == "type")
+        # Every answer climbs the tree from every type: walked once, kept.
+        self._above: dict[str, dict[str, Node]] = {}
+        for node in self._nodes.values():  # parents stand before their children
+            above = self._above[node.parent] if node.parent else {}
+            self._above[node.id] = {**above, node.rank: node}
 
     def _add_families(self, role: str, families: Any) -> None:
         if not isinstance(families, Mapping) or not families:
@@ -106,13 +111,11 @@ class Taxonomy:
 
     def path(self, node_id: str) -> tuple[Node, ...]:
         """From the role down to the node itself."""
-        node = self[node_id]
-        above = self.path(node.parent) if node.parent else ()
-        return (*above, node)
+        return tuple(self._above[self[node_id].id].values())
 
     def ancestor(self, node_id: str, rank: str) -> Node | None:
         """The ancestor-or-self at `rank`, or None where the node lies above it."""
-        return next((node for node in self.path(node_id) if node.rank == rank), None)
+        return self._above[self[node_id].id].get(rank)
 
     def nodes(self, rank: str) -> tuple[Node, ...]:
         """All nodes of one rank, in the order of the file."""
