@@ -104,7 +104,7 @@ def _pair(pair: Separation, sources: list[Source]) -> str:
     return (
         f"<li><strong>{escape(pair.first)}</strong>: {escape(pair.first_shows)}. "
         f"<strong>{escape(pair.second)}</strong>: {escape(pair.second_shows)}. "
-        f"{_mark(pair.source, sources)}</li>"
+        f"{_marks(pair.sources, sources)}</li>"
     )
 
 
@@ -143,6 +143,10 @@ def _mark(source: Source | None, sources: list[Source]) -> str:
     if source not in sources:
         sources.append(source)
     return f'<span class="af-mark">[{sources.index(source) + 1}]</span>'
+
+
+def _marks(read: Sequence[Source], sources: list[Source]) -> str:
+    return "".join(_mark(one, sources) for one in read or (None,))
 
 
 def _sources(sources: Sequence[Source]) -> str:

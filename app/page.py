@@ -33,7 +33,7 @@ def build_page(
 ) -> gr.Blocks:
     """The page, not yet served. It shows at once, and answers when `model` is there."""
     limits = limits or PageLimits()
-    examples = sorted(p for p in EXAMPLES.iterdir() if p.suffix in IMAGE_SUFFIXES | VIDEO_SUFFIXES)
+    examples = example_files()
     with gr.Blocks(
         title=f"{texts.TITLE}: aircraft types in stills and clips",
         analytics_enabled=False,
@@ -59,6 +59,12 @@ def _html(value: str, script: str = "", **more: Any) -> gr.HTML:
     """HTML of our own: neither gradio's looks for text nor its default script on it."""
     code = (HERE / "scripts" / f"{script}.js").read_text("utf-8") if script else None
     return gr.HTML(value, apply_default_css=False, js_on_load=code, **more)
+
+
+def example_files() -> list[Path]:
+    """The examples by name, the sky without anything last: who tries one wants to see an answer."""
+    shown = [p for p in EXAMPLES.iterdir() if p.suffix in IMAGE_SUFFIXES | VIDEO_SUFFIXES]
+    return sorted(shown, key=lambda path: (path.stem == "empty-sky", path.name))
 
 
 def _identify(examples: list[Path], limits: PageLimits) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from rich.console import Console
 from rich.table import Table
 
 ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))  # it is run from anywhere, never installed
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 PATIENCE_S = 180.0
 # Clicks an example and waits until its answer has been painted, in seconds by the browser's own
@@ -114,8 +115,10 @@ def _visit(
 
 def _order(page: Any, start: int) -> list[tuple[int, str]]:
     """(position, row) of every example: stills by turns, from another one at each start, then the
-    clips. What is a clip is told by its folder's order, which is the page's."""
-    names = sorted(path.name for path in (ROOT / "examples").iterdir() if path.suffix != ".md")
+    clips."""
+    from app.page import example_files
+
+    names = [path.name for path in example_files()]
     assert page.locator("#examples button").count() == len(names)
     stills = [i for i, name in enumerate(names) if not name.endswith(".mp4")]
     turn = start % len(stills)

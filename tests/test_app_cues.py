@@ -1,6 +1,7 @@
 """app/cues.py, app/flown.py: recognition cards beside the candidates, and who flew the type."""
 
 import re
+from html import escape
 
 from records import failed, record, unknown
 
@@ -47,6 +48,21 @@ def test_one_candidate_alone_is_told_from_what_it_is_taken_for():
     pairs = look_alikes("Su-24", load_cards())
     assert pairs
     assert html.count("<li><strong>Su-24") == min(len(pairs), cues.LISTED)
+
+
+def test_a_pair_that_repeats_cues_is_numbered_with_their_sources():
+    cards = load_cards()
+    pair = next(p for p in look_alikes("Su-24", cards) if p.second == "Tornado")
+    assert len(pair.sources) > 1
+    both = [{"type": t, "label": t, "probability": 0.5} for t in ("Tornado", "Su-24")]
+    html = cues.cues_html(record(candidates=both), cards)
+    listed = html[html.index("<h4>Sources") :].split("<li>")[1:]
+    (told,) = re.findall(r"<li><strong>Tornado</strong>.*?</li>", html)
+    assert "[unreferenced]" not in told
+    numbers = [int(n) for n in re.findall(r">\[(\d+)\]<", told)]
+    assert len(numbers) == len(pair.sources)
+    for number, source in zip(numbers, pair.sources, strict=True):
+        assert escape(source.title) in listed[number - 1]
 
 
 def test_nothing_leads_out_by_a_click():

@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from data.recognition import (
+    CARDS,
     UNREFERENCED,
     WEFT,
     CardError,
@@ -125,6 +126,10 @@ def test_a_card_says_what_the_drawn_airframe_measures():
             "'more' is under 'sources' but cited nowhere",
         ),
         ([("sources.unreferenced", CARD["sources"]["book"])], "'unreferenced' is a marker"),
+        ([("sources.cards", CARD["sources"]["book"])], "'cards' is a marker, not a source"),
+        ([("weft.tail.0.source", CARDS)], "source 'cards' is for look_alikes only"),
+        ([("dimensions.length.source", CARDS)], "source 'cards' is for look_alikes only"),
+        ([("look_alikes.0.source", CARDS)], "'Su-30', source 'cards': Su-30 has no card"),
         ([("sources.book.address", "")], "sources.book.address: must be one line of text"),
         ([("dimensions.length.metres", 219)], "length 219 m is outside 5 to 90 m"),
         ([("dimensions.length.metres", float("nan"))], "dimensions.length.metres: "),
@@ -177,8 +182,54 @@ def test_a_pair_is_seen_from_both_cards_and_the_source_goes_along(tmp_path):
     assert (here.first, here.second) == (there.second, there.first) == ("Su-27", "Su-30")
     assert (here.first_shows, here.second_shows) == ("one seat", "two seats")
     assert (there.first_shows, there.second_shows) == ("two seats", "one seat")
-    assert here.source == there.source == cards["Su-27"].sources["book"]
+    assert here.sources == there.sources == (cards["Su-27"].sources["book"],)
     assert look_alikes("F-16", cards) == ()
+
+
+def repeating(here, there):
+    """Su-27 and Su-30 whose pair repeats cues; the Su-30's tail is read in a web page."""
+    fins = [{"cue": "two fins; tall", "source": "web"}, {"cue": "square", "source": "book"}]
+    web = {"title": "A page", "address": "https://example.org/page"}
+    pair = {"type": "Su-30", "here": here, "there": there, "source": CARDS}
+    weft, sources = CARD["weft"] | {"tail": fins}, CARD["sources"] | {"web": web}
+    return card(look_alikes=[pair]), other(weft=weft, sources=sources, look_alikes=[])
+
+
+def test_a_pair_may_repeat_cues_and_then_has_their_sources_from_both_sides(tmp_path):
+    here, there = "two upright fins; swept, square tips", "two fins; tall; swept, square tips"
+    cards = load_cards(folder(tmp_path, *repeating(here, there)), Taxonomy(TREE))
+    read = [cards["Su-30"].sources[key] for key in ("book", "web")]
+    for name in ("Su-27", "Su-30"):
+        (pair,) = look_alikes(name, cards)
+        assert list(pair.sources) == read  # each once, though the book says three of the four
+    (pair,) = look_alikes("Su-27", {"Su-27": cards["Su-27"]})
+    assert list(pair.sources) == read[:1]
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "said"),
+    [
+        (
+            "two upright fins; one seat",
+            "square",
+            "'one seat' is no cue with a source on the card of Su-27",
+        ),
+        (
+            "two upright fins",
+            "square; two seats",
+            "'two seats' is no cue with a source on the card of Su-30",
+        ),
+        ("two, apart", "square", "'two, apart' is no cue with a source on the card of Su-27"),
+        ("Two upright fins", "square", "'Two upright fins' is no cue"),
+        ("two upright fins", "two fins", "'two fins' is no cue"),
+        ("two upright fins;", "square", "'two upright fins;' is no cue"),
+    ],
+)
+def test_a_pair_that_repeats_what_is_no_cited_cue_is_refused(tmp_path, here, there, said):
+    with pytest.raises(CardError) as error:
+        load_cards(folder(tmp_path, *repeating(here, there)), Taxonomy(TREE))
+    assert str(error.value).startswith("Su-27.yaml: look-alike 'Su-30', source 'cards': " + said)
+    assert "\n" not in str(error.value)
 
 
 def test_side_by_side_lines_up_cues_and_keeps_what_is_unreferenced(tmp_path):

@@ -9,6 +9,12 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 UNREFERENCED = "unreferenced"
 """The source of what is common knowledge of a type's configuration, yet read nowhere by name."""
 
+CARDS = "cards"
+"""The source of a pair of look-alikes whose halves repeat cues that are cited on the two cards."""
+
+JOINT = "; "
+"""What joins the cues that one half of such a pair repeats."""
+
 WEFT: tuple[Literal["wings", "engines", "fuselage", "tail"], ...] = (
     "wings",
     "engines",
@@ -109,7 +115,8 @@ class Dimensions(_Entry):
 class LookAlike(_Entry):
     """Another type that this one is taken for. here: what this type shows; there: what that shows.
 
-    A pair stands on one of its two cards only; `look_alikes` shows it from both.
+    A pair stands on one of its two cards only; `look_alikes` shows it from both. source: as in
+    `Cue`, or `cards` where each half is cited cues of its type, word for word, joined by "; ".
     """
 
     type: Line
@@ -139,7 +146,10 @@ class Weft(_Entry):
 
 
 class Card(_Entry):
-    """One card. Every `source` is a key of `sources` or `unreferenced`, and no source is unused."""
+    """One card. Every `source` is a key of `sources` or `unreferenced`, and no source is unused.
+
+    A pair's may be `cards` too: whether it may is seen only with the other card at hand.
+    """
 
     type: Line
     family: Line
@@ -151,10 +161,13 @@ class Card(_Entry):
 
     @model_validator(mode="after")
     def _sourced(self) -> Self:
-        if UNREFERENCED in self.sources:
-            raise ValueError(f"sources: {UNREFERENCED!r} is a marker, not a source")
+        for marker in (UNREFERENCED, CARDS):
+            if marker in self.sources:
+                raise ValueError(f"sources: {marker!r} is a marker, not a source")
+        if CARDS in self._of_cues_and_measures():
+            raise ValueError(f"source {CARDS!r} is for look_alikes only")
         cited = set(self.cited())
-        missing = sorted(cited - set(self.sources) - {UNREFERENCED})
+        missing = sorted(cited - set(self.sources) - {UNREFERENCED, CARDS})
         if missing:
             raise ValueError(f"source {missing[0]!r} is cited but not under 'sources'")
         unused = sorted(set(self.sources) - cited)
@@ -166,10 +179,31 @@ class Card(_Entry):
         return self
 
     def cited(self) -> tuple[str, ...]:
-        """The source of every fact of the card, in its order, `unreferenced` included."""
-        cues = [cue.source for part in WEFT for cue in getattr(self.weft, part)]
+        """The source of every fact of the card, in its order, the two markers included."""
+        return (*self._of_cues_and_measures(), *(pair.source for pair in self.look_alikes))
+
+    def _of_cues_and_measures(self) -> tuple[str, ...]:
         measures = [measure.source for measure in self.dimensions.measures().values()]
-        return (*cues, *measures, *(pair.source for pair in self.look_alikes))
+        return (*(cue.source for cue in self._cues()), *measures)
+
+    def _cues(self) -> tuple[Cue, ...]:
+        return tuple(cue for part in WEFT for cue in getattr(self.weft, part))
+
+    def repeated(self, half: str) -> tuple[Source, ...]:
+        """The sources of the cues of this card that one half of a pair joins by "; ".
+
+        Raises ValueError, naming the part that is no cue of this card with a source.
+        """
+        cited = {c.cue: c.source for c in self._cues() if c.source != UNREFERENCED}
+        keys, rest = [], half.split(JOINT)
+        while rest:  # the longest first: a cue may hold the joint itself
+            starts = [JOINT.join(rest[:end]) for end in range(len(rest), 0, -1)]
+            cue = next((start for start in starts if start in cited), None)
+            if cue is None:
+                raise ValueError(f"{rest[0]!r} is no cue with a source on the card of {self.type}")
+            keys.append(cited[cue])
+            rest = rest[len(cue.split(JOINT)) :]
+        return tuple(self.sources[key] for key in keys)
 
     def source(self, key: str) -> Source | None:
         """The source that a fact's `source` names; None for `unreferenced`."""

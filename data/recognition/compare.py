@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import NamedTuple
 
-from data.recognition.card import WEFT, Card, Fact, LookAlike, Source
+from data.recognition.card import CARDS, WEFT, Card, Fact, LookAlike, Source
 from data.recognition.deck import load_cards
 
 MOST = 3
@@ -15,13 +15,14 @@ MOST = 3
 
 
 class Separation(NamedTuple):
-    """What tells two types apart. source: None where it is unreferenced."""
+    """What tells two types apart. sources: where it was read, each once; of a pair that repeats
+    cues those of the cues; empty where it is unreferenced."""
 
     first: str
     second: str
     first_shows: str
     second_shows: str
-    source: Source | None
+    sources: tuple[Source, ...]
 
 
 class Measured(NamedTuple):
@@ -59,9 +60,9 @@ def look_alikes(type_name: str, cards: Mapping[str, Card] | None = None) -> tupl
     """
     cards = load_cards() if cards is None else cards
     card = cards.get(type_name)
-    own = [_separation(card, pair) for pair in card.look_alikes] if card else []
+    own = [_separation(card, pair, cards) for pair in card.look_alikes] if card else []
     told = [
-        _turned(_separation(other, pair))
+        _turned(_separation(other, pair, cards))
         for other in cards.values()
         for pair in other.look_alikes
         if pair.type == type_name
@@ -99,12 +100,18 @@ def side_by_side(types: Sequence[str], cards: Mapping[str, Card] | None = None) 
     )
 
 
-def _separation(card: Card, pair: LookAlike) -> Separation:
-    return Separation(card.type, pair.type, pair.here, pair.there, card.source(pair.source))
+def _separation(card: Card, pair: LookAlike, cards: Mapping[str, Card]) -> Separation:
+    if pair.source == CARDS:
+        other = cards.get(pair.type)  # whoever asks may hold a part of the deck
+        both = (*card.repeated(pair.here), *(other.repeated(pair.there) if other else ()))
+    else:
+        source = card.source(pair.source)
+        both = () if source is None else (source,)
+    return Separation(card.type, pair.type, pair.here, pair.there, tuple(dict.fromkeys(both)))
 
 
 def _turned(pair: Separation) -> Separation:
-    return Separation(pair.second, pair.first, pair.second_shows, pair.first_shows, pair.source)
+    return Separation(pair.second, pair.first, pair.second_shows, pair.first_shows, pair.sources)
 
 
 def _measured(card: Card, name: str) -> Measured | None:

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from data.recognition.card import Card
+from data.recognition.card import CARDS, Card
 from data.strict_yaml import load_yaml
 from data.taxonomy import Taxonomy, TaxonomyError
 
@@ -34,7 +34,8 @@ def load_cards(folder: Path | None = None, taxonomy: Taxonomy | None = None) -> 
     folder: where the `*.yaml` lie, by default the project's own; taxonomy: by default its own too.
     Raises CardError, in one line, for what is no card: an unknown key, a fact without a source, an
     implausible dimension; a type, family, NATO name or look-alike that the taxonomy does not have
-    so; a pair of look-alikes told on both cards, which could then disagree.
+    so; a pair of look-alikes told on both cards, which could then disagree, or
+    said to repeat what is no cited cue of theirs.
     """
     folder, taxonomy = folder or _FOLDER, taxonomy or Taxonomy.load()
     cards: dict[str, Card] = {}
@@ -43,6 +44,7 @@ def load_cards(folder: Path | None = None, taxonomy: Taxonomy | None = None) -> 
         _agrees(card, taxonomy, path)
         cards[card.type] = card
     _told_once(cards)
+    _repeat_cues(cards)
     return MappingProxyType({name: cards[name] for name in taxonomy.types if name in cards})
 
 
@@ -86,6 +88,21 @@ def _told_once(cards: Mapping[str, Card]) -> None:
                     f"{file_name(name)}: look-alike {pair.type!r} is told on its own card too; "
                     "keep one of the two"
                 )
+
+
+def _repeat_cues(cards: Mapping[str, Card]) -> None:
+    for name, card in cards.items():
+        for pair in card.look_alikes:
+            if pair.source != CARDS:
+                continue
+            place = f"{file_name(name)}: look-alike {pair.type!r}, source {CARDS!r}: "
+            if pair.type not in cards:
+                raise CardError(f"{place}{pair.type} has no card")
+            try:
+                card.repeated(pair.here)
+                cards[pair.type].repeated(pair.there)
+            except ValueError as error:
+                raise CardError(f"{place}{error}") from None
 
 
 def _where(location: tuple[int | str, ...]) -> str:
