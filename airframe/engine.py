@@ -40,8 +40,9 @@ class Locator(Protocol):
 @dataclass(frozen=True)
 class Engine:
     """The checkpoint of a folder in one engine, with its networks and its localizer; `name` is
-    engine and version. `abreast` is how many stills it is asked about at once: PyTorch is given
-    them in one batch, ONNX Runtime in threads, whose own work on pictures then fills the cores too.
+    engine and version. `abreast` is how many stills it is asked about at once, in threads: of ONNX
+    Runtime one a core, which wastes none of it on waiting for another core; PyTorch is given many
+    stills in one batch.
     """
 
     name: str
@@ -53,9 +54,12 @@ class Engine:
     abreast: int = 1
 
 
-def open_engine(folder: Path, device: str = "auto", engine: str = "auto") -> Engine:
+def open_engine(
+    folder: Path, device: str = "auto", engine: str = "auto", abreast: bool = True
+) -> Engine:
     """A checkpoint in the engine asked for; `auto` takes ONNX Runtime on the CPU where it can run
-    all of the checkpoint's networks, and PyTorch elsewhere.
+    all of the checkpoint's networks, and PyTorch elsewhere. Stills come many together and are
+    answered `abreast`, each on one core, or one at a time, on all cores.
 
     Raises CheckpointError where the folder holds none that can be trusted, the engine is not
     installed or cannot run it, or the device is not there.
@@ -65,7 +69,7 @@ def open_engine(folder: Path, device: str = "auto", engine: str = "auto") -> Eng
     if engine == "auto":
         engine = "onnx" if _prefers_onnx(folder, device) else "torch"
     if engine == "onnx":
-        return _onnx(folder, device)
+        return _onnx(folder, device, abreast)
     return _torch(folder, device)
 
 
@@ -95,20 +99,27 @@ def installed(library: str) -> bool:
         return False
 
 
-def _onnx(folder: Path, device: str) -> Engine:
+def _onnx(folder: Path, device: str, abreast: bool) -> Engine:
     if device not in ("auto", "cpu"):
         raise CheckpointError(f"device {device!r}: engine onnx runs on the CPU; take engine torch")
     if not installed("onnxruntime"):
         raise CheckpointError("engine onnx: onnxruntime is not installed; take --engine torch")
     from models.runtime import load_localizer, load_networks
 
-    checkpoint, ensemble = load_networks(folder)
+    threads = 1 if abreast else cores()
+    checkpoint, ensemble = load_networks(folder, threads)
     localizer = None
     if checkpoint.localizer is not None:
-        localizer = load_localizer(folder / LOCALIZER)
+        localizer = load_localizer(folder / LOCALIZER, threads)
         _check_localizer(folder, checkpoint, localizer.card)
     name = f"onnxruntime {version('onnxruntime')}"
-    return Engine(name, folder, "cpu", checkpoint, ensemble, localizer, os.cpu_count() or 1)
+    return Engine(name, folder, "cpu", checkpoint, ensemble, localizer, cores() if abreast else 1)
+
+
+def cores() -> int:
+    """How many cores may be used: what OMP_NUM_THREADS says, as PyTorch reads it too, or all."""
+    said = os.environ.get("OMP_NUM_THREADS", "")
+    return (int(said) if said.isdecimal() else 0) or os.cpu_count() or 1
 
 
 def _torch(folder: Path, device: str) -> Engine:

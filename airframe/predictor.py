@@ -165,7 +165,8 @@ def _values(one: Outputs | Signs) -> tuple[Any, ...]:
 class Predictor:
     """A loaded checkpoint with its localizer, ready to answer.
 
-    `engine` is torch, onnx or auto (see `airframe.engine.open_engine`). Raises CheckpointError
+    `engine` is torch, onnx or auto, and `abreast` whether many stills come together (see
+    `airframe.engine.open_engine`). Raises CheckpointError
     where the folder holds none that can be trusted, or engine or device are not there.
     """
 
@@ -174,8 +175,9 @@ class Predictor:
         folder: Path = RELEASES / RELEASED[0],
         device: str = "auto",
         engine: str = "torch",
+        abreast: bool = True,
     ) -> None:
-        self.engine = open_engine(folder, device, engine)
+        self.engine = open_engine(folder, device, engine, abreast)
         self.checkpoint, self.device = self.engine.checkpoint, self.engine.device
         self.ensemble, self.localizer = self.engine.ensemble, self.engine.localizer
         try:

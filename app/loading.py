@@ -35,7 +35,7 @@ def load(checkpoint: str, limits: PageLimits, engine: str = "auto") -> Answers:
     from app.answers import Answers
 
     folder = checkpoint_folder(checkpoint)
-    predictor = Predictor(folder, engine=engine)
+    predictor = Predictor(folder, engine=engine, abreast=False)
     answers = Answers(predictor, limits, measured(folder, predictor.checkpoint.sha256))
     _warm(answers)
     return answers

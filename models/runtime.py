@@ -6,7 +6,6 @@ are torch's to about six digits; `benchmarks/engines.py --parity` measures it.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,11 +30,11 @@ ort.set_default_logger_severity(3)  # what it warns of is its own optimisations
 class RuntimeEnsemble:
     """A checkpoint's networks and the looks that they take, as `models.ensemble.Ensemble`."""
 
-    def __init__(self, checkpoint: Checkpoint, files: Sequence[bytes]) -> None:
+    def __init__(self, checkpoint: Checkpoint, files: Sequence[bytes], threads: int) -> None:
         self.looks = checkpoint.looks
         n_classes = len(checkpoint.classes)
         self._networks = [
-            _Network(backbone, n_classes, file)
+            _Network(backbone, n_classes, file, threads)
             for backbone, file in zip(checkpoint.backbones, files, strict=True)
         ]
 
@@ -52,12 +51,12 @@ class RuntimeEnsemble:
 class _Network:
     """One classifier: a graph up to the features, and the head's matrix."""
 
-    def __init__(self, backbone: str, n_classes: int, file: bytes) -> None:
+    def __init__(self, backbone: str, n_classes: int, file: bytes, threads: int) -> None:
         arrays = unpacked(file)
         self._head, self._bias = arrays.pop("head.weight"), arrays.pop("head.bias")
         if len(self._head) != n_classes or len(self._bias) != n_classes:
             raise ValueError(f"its head has {len(self._head)} types, its card {n_classes}")
-        self._session = _session(backbone, arrays)
+        self._session = _session(backbone, arrays, threads)
 
     def answer(self, pictures: Reals) -> tuple[Reals, Reals]:
         (features,) = self._session.run(None, {"pictures": pictures})
@@ -70,9 +69,9 @@ class _Network:
 class RuntimeLocalizer:
     """A localizer with its card, ready to look, as `models.localizer.Localizer`."""
 
-    def __init__(self, card: LocalizerCard, weights: bytes) -> None:
+    def __init__(self, card: LocalizerCard, weights: bytes, threads: int) -> None:
         self.card = card
-        self._session = _session(card.architecture, unpacked(weights))
+        self._session = _session(card.architecture, unpacked(weights), threads)
 
     def locate(self, pictures: Sequence[RGB], threshold: float | None = None) -> list[list[Box]]:
         """The boxes in each picture (H, W, 3), surest first, of at least `threshold` (the card's).
@@ -99,16 +98,18 @@ class RuntimeLocalizer:
         return in_frame(found, scores, size, (picture.shape[0], picture.shape[1]))
 
 
-def load_networks(folder: Path) -> tuple[Checkpoint, RuntimeEnsemble]:
-    """A checkpoint with its networks. Raises CheckpointError as `models.checkpoint` does, and where
-    a network has no graph."""
+def load_networks(folder: Path, threads: int) -> tuple[Checkpoint, RuntimeEnsemble]:
+    """A checkpoint with its networks, each on so many `threads`.
+
+    Raises CheckpointError as `models.checkpoint` does, and where a network has no graph.
+    """
     checkpoint, files = read_checkpoint(folder)
     with _Fitting(f"checkpoint {folder}"):
-        return checkpoint, RuntimeEnsemble(checkpoint, files)
+        return checkpoint, RuntimeEnsemble(checkpoint, files, threads)
 
 
-def load_localizer(folder: Path) -> RuntimeLocalizer:
-    """A localizer. Raises CheckpointError as `load_networks` does."""
+def load_localizer(folder: Path, threads: int) -> RuntimeLocalizer:
+    """A localizer on so many `threads`. Raises CheckpointError as `load_networks` does."""
     card, weights = read_localizer(folder)
     if not has_graph(card.architecture):
         raise CheckpointError(
@@ -116,25 +117,19 @@ def load_localizer(folder: Path) -> RuntimeLocalizer:
             f"{card.architecture}; take --engine torch"
         )
     with _Fitting(f"localizer {folder}"):
-        return RuntimeLocalizer(card, weights)
+        return RuntimeLocalizer(card, weights, threads)
 
 
-def _session(name: str, arrays: Arrays) -> Any:
+def _session(name: str, arrays: Arrays, threads: int) -> Any:
     """A session of the graph of that name with these weights."""
     arrays = folded_arrays(arrays, norm_eps(name))
     options = ort.SessionOptions()
-    options.intra_op_num_threads = _threads()
+    options.intra_op_num_threads = threads
     # Waiting threads would otherwise spin, on cores that other stills and other programs need.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     values = [ort.OrtValue.ortvalue_from_numpy(v) for v in arrays.values()]
     options.add_external_initializers(list(arrays), values)
     return ort.InferenceSession(read_graph(name), options, providers=["CPUExecutionProvider"])
-
-
-def _threads() -> int:
-    """What OMP_NUM_THREADS allows, as PyTorch reads it too; 0, all cores, where it says nothing."""
-    said = os.environ.get("OMP_NUM_THREADS", "")
-    return int(said) if said.isdecimal() else 0
 
 
 class _Fitting:

@@ -1,6 +1,7 @@
 """ONNX Runtime gives PyTorch's answers, from the same weights, and refuses a foreign graph."""
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 from torchvision.ops import nms
 
+from airframe.engine import cores
 from airframe.predictor import Predictor
 from airframe.verify import TOLERANCE
 from data.images import open_still
@@ -25,6 +27,7 @@ from models.weights import pack, unpack
 EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("*.jpg"))
 GRAPHS = sorted(json.loads((graph_files.FOLDER / "graphs.json").read_text()))
 CLOSE = TOLERANCE["probability"]
+ALL = os.cpu_count()
 
 
 def same_answers(folder, stills):
@@ -48,6 +51,23 @@ def same_answers(folder, stills):
 @pytest.mark.parametrize("name", ["fast", "strong"])
 def test_the_examples_get_torchs_answers(name):
     same_answers(Path("models/release") / name, [open_still(path) for path in EXAMPLES])
+
+
+def test_one_at_a_time_on_all_cores_answers_as_many_abreast(tiny_checkpoint, monkeypatch):
+    stills = [open_still(path) for path in EXAMPLES[:3]]
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    many, one = (Predictor(tiny_checkpoint, "cpu", "onnx", abreast) for abreast in (True, False))
+    assert (many.engine.abreast, one.engine.abreast) == (2, 1)
+    for theirs, ours in zip(many.predict(stills), one.predict(stills), strict=True):
+        np.testing.assert_allclose(ours[0].probs, theirs[0].probs, rtol=0, atol=CLOSE)
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"), [("3", 3), ("0", os.cpu_count()), ("", os.cpu_count())]
+)
+def test_the_cores_are_those_that_the_environment_allows(monkeypatch, said, expected):
+    monkeypatch.setenv("OMP_NUM_THREADS", said)
+    assert cores() == expected
 
 
 def test_a_network_whose_norms_are_not_folded_answers_alike(cropping_checkpoint):
