@@ -41,6 +41,8 @@ RUNGS: dict[str, list[str]] = {
     "mixup": ["train.mixup=0.2"],
     "augmentation half as often": ["train.augment=0.5"],
     "augmentation half as often again": ["train.augment=1.5"],
+    "no average of weights": ["train.ema_decay=0"],
+    "all stages at one rate": ["train.layer_decay=1"],
     "no synthetic views": ["data.shares={{" + PHOTOGRAPHS + "}}"],
 }
 # The historic and civil photographs by type, a first run whose weights the last rung starts from.
