@@ -113,7 +113,10 @@ def measured(run: Path) -> dict[str, Scored]:
 
 
 def told_apart(thirds: list[Scored]) -> dict[str, Any]:
-    """AUROC of each score, the thirds weighted by their foreign pictures, with its interval."""
+    """AUROC of each score, the thirds weighted by their foreign pictures, with its interval.
+
+    Pictures are drawn again, not their groups, which share a scene: the interval is too narrow.
+    """
     from airframe.foreign_scores import auroc
 
     rng = np.random.default_rng(0)
