@@ -44,6 +44,18 @@ RUNGS: dict[str, list[str]] = {
     "no average of weights": ["train.ema_decay=0"],
     "all stages at one rate": ["train.layer_decay=1"],
     "no synthetic views": ["data.shares={{" + PHOTOGRAPHS + "}}"],
+    "no probe before": ["train.probe_samples=0"],
+    "no stage frozen": ["model.frozen_stages=0"],
+    "the probe alone": [
+        "train.epochs=0",
+        "train.small_epochs=0",
+        "train.probe_samples=8800",  # of as many views as the others see
+        "train.keep=best",
+    ],
+    "no label smoothing": ["train.label_smoothing=0"],
+    "no loss on the family": ["train.family_weight=0"],
+    "half as large again": ["model.height=288", "model.width=432"],
+    "no small epochs": ["train.small_epochs=0"],
 }
 # The historic and civil photographs by type, a first run whose weights the last rung starts from.
 PRETRAINING = [

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -36,7 +36,15 @@ SCORES = {
     "max-probability": foreign_scores.max_probability,
     "entropy": foreign_scores.entropy,
 }
-Scored = dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]  # known, foreign
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Pictures of one kind (N,): known or foreign, their groups, and each score's values."""
+
+    foreign: NDArray[np.bool_]
+    groups: NDArray[np.str_]
+    scores: dict[str, NDArray[np.float64]]
 
 
 def main(
@@ -83,7 +91,7 @@ def deal() -> list[list[str]]:
 
 
 def measured(run: Path) -> dict[str, Scored]:
-    """By kind of picture, then by score: what known and foreign pictures are given."""
+    """By kind of picture: what known and foreign pictures are given."""
     from airframe.assess import samples_of, task_of_run
     from airframe.predictor import Predictor
     from airframe.seen import LOOKS, look_at
@@ -105,38 +113,46 @@ def measured(run: Path) -> dict[str, Scored]:
     )
     result: dict[str, Scored] = {}
     for kind in KINDS:
-        theirs = [said[s.key] for s in known if s.kind == kind and s.node and s.key in said]
+        theirs = [s for s in known if s.kind == kind and s.node and s.key in said]
         mine = [sample.kind == kind for sample in foreign.samples]
-        both = np.stack(theirs), foreign.outputs.logits[mine]
-        result[kind] = {name: (score(both[0]), score(both[1])) for name, score in SCORES.items()}
+        logits = np.concatenate(
+            [np.stack([said[s.key] for s in theirs]), foreign.outputs.logits[mine]]
+        )
+        both = [*theirs, *(s for s in foreign.samples if s.kind == kind)]
+        result[kind] = Scored(
+            np.arange(len(both)) >= len(theirs),
+            np.array([sample.group for sample in both]),
+            {name: score(logits) for name, score in SCORES.items()},
+        )
     return result
 
 
 def told_apart(thirds: list[Scored]) -> dict[str, Any]:
-    """AUROC of each score, the thirds weighted by their foreign pictures, with its interval.
-
-    Pictures are drawn again, not their groups, which share a scene: the interval is too narrow.
-    """
+    """AUROC of each score, the thirds weighted by their foreign pictures, 95 % over groups."""
     from airframe.foreign_scores import auroc
+    from airframe.metrics import bootstrap
 
-    rng = np.random.default_rng(0)
+    third = np.repeat(np.arange(len(thirds)), [len(scored.groups) for scored in thirds])
+    groups = np.concatenate([scored.groups for scored in thirds])
+    foreign = np.concatenate([scored.foreign for scored in thirds])
     report: dict[str, Any] = {
-        "n_known": [len(third["max-logit"][0]) for third in thirds],
-        "n_foreign": [len(third["max-logit"][1]) for third in thirds],
+        "n_known": [int((~scored.foreign).sum()) for scored in thirds],
+        "n_foreign": [int(scored.foreign.sum()) for scored in thirds],
     }
-    weights = np.array(report["n_foreign"], np.float64)
-    for name in thirds[0]:
-        each = [auroc(*third[name]) for third in thirds]
-        drawn = [
-            np.average(
-                [auroc(*(rng.choice(v, len(v)) for v in third[name])) for third in thirds],
-                weights=weights,
-            )
-            for _ in range(DRAWS)
-        ]
-        low, high = np.quantile(drawn, (0.025, 0.975)).tolist()
-        value = float(np.average(each, weights=weights))
-        report[name] = {"auroc": value, "low": low, "high": high, "thirds": each}
+    for name in SCORES:
+        values = np.concatenate([scored.scores[name] for scored in thirds])
+
+        def each(rows: NDArray[np.int64], values: NDArray[np.float64] = values) -> list[float]:
+            mine = [rows[third[rows] == number] for number in range(len(thirds))]
+            return [auroc(values[i[~foreign[i]]], values[i[foreign[i]]]) for i in mine]
+
+        def mean(rows: NDArray[np.int64], each: Any = each) -> float:
+            weights = np.bincount(third[rows[foreign[rows]]], minlength=len(thirds))
+            return float(np.average(each(rows), weights=weights))
+
+        found = bootstrap(mean, groups, DRAWS)
+        report[name] = {"auroc": found.value, "low": found.low, "high": found.high}
+        report[name]["thirds"] = each(np.arange(len(groups)))
     return report
 
 
