@@ -18,11 +18,12 @@ from airframe.clips import boxed_record, clip_records
 from airframe.looking import BoxError
 from airframe.predictor import Predictor, Settings
 from airframe.record import Record, answer_record, columns, csv_row, failure_record, json_line
+from data.container import ClipLimits
 from data.images import IMAGE_SUFFIXES, UNREADABLE_SUFFIXES, Limits, Still, StillError, open_bytes
 from data.images.file import hash_file, plain
 from data.remote import at_hand, is_url, list_url, read_any
 from data.sampling import EVERY_SECOND, Sampling
-from data.video import VIDEO_SUFFIXES, ClipLimits, is_clip, open_clip
+from data.video import VIDEO_SUFFIXES, is_clip, open_clip
 
 Found = tuple[str, StillError | None]
 

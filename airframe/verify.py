@@ -15,11 +15,11 @@ from airframe.journal import read_records
 from airframe.predictor import Predictor, settings_from
 from airframe.record import Record, library_versions
 from airframe.sinks import Queue
+from data.container import ClipLimits
 from data.images import Limits, StillError
 from data.images.file import hash_file, plain
 from data.remote import at_hand, is_url
 from data.theatre import Theatre
-from data.video import ClipLimits
 
 # How far a number may be off, absolutely: between machines, engines and batch sizes the last
 # digits differ. Probabilities to one in ten thousand, boxes to half a pixel, a perceptual hash to

@@ -8,9 +8,10 @@ import pytest
 from pictures import noise, one_line, picture
 from PIL import Image
 
+from data.container import ClipLimits
 from data.images import StillError
 from data.sampling import Sampling
-from data.video import ClipLimits, open_clip
+from data.video import open_clip
 
 ALL = Sampling("all")
 

@@ -8,7 +8,7 @@ import pytest
 from clips import ALL, FINE, all_frames, flat, numbered, same_as_in, write
 from pictures import one_line
 
-import data.video as video
+import data.container as container
 from data.images import StillError
 from data.sampling import Sampling
 from data.video import open_clip
@@ -49,8 +49,8 @@ def test_key_frames_are_those_of_the_whole(long_clip):
 
 def test_other_frames_are_not_even_decoded_for_key(long_clip, monkeypatch):
     seen = []
-    real = video._Reading.packets
-    monkeypatch.setattr(video._Reading, "packets", lambda self: seen.append(self) or real(self))
+    real = container.Reading.packets
+    monkeypatch.setattr(container.Reading, "packets", lambda self: seen.append(self) or real(self))
     frames = open_clip(long_clip).frames(Sampling("key"))
     next(frames)
     assert [r.stream.codec_context.skip_frame for r in seen] == ["DEFAULT", "NONKEY"]
@@ -63,7 +63,7 @@ def test_key_frames_where_the_decoder_skips_nothing(tmp_path):
 
 def test_no_such_frame(tmp_path, monkeypatch):
     clip = open_clip(write(tmp_path / "a.mp4", numbered(3)))
-    monkeypatch.setattr(video._Reading, "frames", lambda *_, **__: iter(()))
+    monkeypatch.setattr(container.Reading, "frames", lambda *_, **__: iter(()))
     with pytest.raises(StillError, match="take frames by seconds") as caught:
         next(clip.frames(Sampling("key")))
     assert caught.value.code == "unreadable_video"
@@ -93,8 +93,8 @@ def test_flicker_is_taken_four_times_a_second(tmp_path):
 def test_only_frames_taken_are_converted(long_clip, monkeypatch):
     clip = open_clip(long_clip)
     seen = []
-    real = video._Reading.picture
-    monkeypatch.setattr(video._Reading, "picture", lambda *a: seen.append(a) or real(*a))
+    real = container.Reading.picture
+    monkeypatch.setattr(container.Reading, "picture", lambda *a: seen.append(a) or real(*a))
     for sampling in (Sampling(), Sampling("scene"), Sampling("key")):
         seen.clear()
         assert len(list(clip.frames(sampling))) == len(seen) < 20
@@ -159,7 +159,7 @@ def test_sampling_that_makes_no_sense(arguments):
 
 def test_frames_are_decoded_as_they_are_asked_for(long_clip, monkeypatch):
     read, ended = [], []
-    real = video._Reading.packets
+    real = container.Reading.packets
 
     def counted(self):
         try:
@@ -170,7 +170,7 @@ def test_frames_are_decoded_as_they_are_asked_for(long_clip, monkeypatch):
             ended.append(self)
 
     clip = open_clip(long_clip)
-    monkeypatch.setattr(video._Reading, "packets", counted)
+    monkeypatch.setattr(container.Reading, "packets", counted)
     frames = clip.frames(ALL)
     assert read == []
     next(frames)

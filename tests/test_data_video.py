@@ -20,7 +20,7 @@ from clips import (
 from pictures import BLUE, RED, picture
 from PIL import Image, ImageSequence
 
-import data.video as video
+import data.container as container
 from data.images import MATTE
 from data.sampling import SAMPLINGS, Sampling
 from data.video import open_clip
@@ -185,12 +185,12 @@ def test_times_start_at_the_first_frame(tmp_path, name):
 )
 def test_clock(stamps, times):
     stream = SimpleNamespace(time_base=Fraction(1, 100), average_rate=Fraction(10))
-    clock = video._Clock(stream)
+    clock = container.Clock(stream)
     assert [clock.read(stamp) for stamp in stamps] == pytest.approx(times)
 
 
 def test_clock_without_any_rate():
-    clock = video._Clock(SimpleNamespace(time_base=None, average_rate=None))
+    clock = container.Clock(SimpleNamespace(time_base=None, average_rate=None))
     assert [clock.read(None), clock.read(None)] == pytest.approx([0, 0.04])
 
 

@@ -8,7 +8,7 @@ import pytest
 from clips import ALL, all_frames, animation, cut, refused, same_as_in, write
 from pictures import noise
 
-import data.video as video
+import data.container as container
 from data.video import open_clip
 
 
@@ -175,12 +175,12 @@ def read_from(*errors):
             raise next(self.errors_left)
 
     reading = SimpleNamespace(container=Container(), stream=None, _skipped=0)
-    return len(list(video._Reading.packets(reading))), reading._skipped
+    return len(list(container.Reading.packets(reading))), reading._skipped
 
 
 def test_reader_that_fails_for_ever_is_given_up():
     error = av.error.OSError(5, "Input/output error")
-    failures = video._READ_FAILURES
+    failures = container._READ_FAILURES
     assert read_from(*[error] * failures) == (1, failures)
 
 

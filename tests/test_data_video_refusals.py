@@ -11,9 +11,11 @@ from av.stream import Disposition
 from clips import ALL, all_frames, animation, numbered, refused, shaped, write
 from pictures import encoded, picture
 
+import data.container as container
 import data.video as video
+from data.container import ClipLimits
 from data.images import StillError
-from data.video import VIDEO_SUFFIXES, Clip, ClipLimits, is_clip, open_clip
+from data.video import VIDEO_SUFFIXES, Clip, is_clip, open_clip
 
 
 def sound(container, stream):
@@ -150,7 +152,7 @@ def test_no_memory_and_no_conversion_are_said_so(tmp_path, monkeypatch):
         def reformat(self, *_, **__):
             raise self.error
 
-    monkeypatch.setattr(video, "VideoReformatter", Broken)
+    monkeypatch.setattr(container, "VideoReformatter", Broken)
     assert refused(path)[0] == "too_large"
     Broken.error = av.error.OSError(95, "Operation not supported")
     code, message = refused(path)
