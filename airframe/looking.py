@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isfinite
+from math import ceil, isfinite, sqrt
+
+import numpy as np
 
 from airframe.engine import Locator
 from data.images import open_still
 from data.manifest import Sample
 from data.views import RGB
-from models.boxes import Box
+from models.boxes import OVERLAP, Box, suppressed
 
 Edges = tuple[float, float, float, float]
 MOST = 12  # aircraft answered in one frame, the largest first
+_ACROSS = 3  # parts that a large frame is looked through in, at most, each way
+_SHARED = 0.2  # of each part that the next one shows too: no aircraft is cut by all of them
+_RIM = 2  # pixels: a box so near the edge of a part is cut by it
+_SPECK = 16  # pixels, root of the area: what is larger in the shrunk frame is seen there
 
 
 class BoxError(ValueError):
@@ -26,7 +32,7 @@ class Sighting:
 
     `score` is the localizer's, None where a user drew the box or the whole frame is seen.
     `missed` says that the localizer looked and found nothing, `faint` is then the best score of
-    what it saw below its threshold.
+    what it saw below its threshold in all of the frame.
     """
 
     box: Edges | None
@@ -36,14 +42,53 @@ class Sighting:
 
 
 def sightings(picture: RGB, localizer: Locator | None) -> list[Sighting]:
-    """Where the aircraft are in a picture (H, W, 3), the largest first; never empty."""
+    """Where the aircraft are in a picture (H, W, 3), the largest first; never empty.
+
+    Where the localizer finds none in a picture larger than it looks at, it looks through its parts
+    for those that were too small to be seen.
+    """
     if localizer is None:
         return [Sighting(None)]
     seen = localizer.locate([picture], threshold=0.0)[0]
-    boxes = ranked([box for box in seen if box.score >= localizer.card.threshold])
+    boxes = [box for box in seen if box.score >= localizer.card.threshold]
+    boxes = ranked(boxes or specks(picture, localizer))
     found = [Sighting((b.x0, b.y0, b.x1, b.y1), b.score) for b in boxes[:MOST]]
     faint = max((box.score for box in seen), default=0.0)
     return found or [Sighting(None, missed=True, faint=faint)]
+
+
+def specks(picture: RGB, localizer: Locator) -> list[Box]:
+    """The aircraft in a large picture (H, W, 3) that are too small to be found in all of it at
+    once, surest first, each once.
+
+    The parts overlap, and their boxes count at the localizer's own threshold. What is not small,
+    or cut by a part's edge, is left out: it would be a wing or a fin.
+    """
+    height, width = picture.shape[:2]
+    shrinks = max(height, width) / localizer.card.long_side
+    across = min(_ACROSS, ceil(shrinks))
+    if across < 2:
+        return []
+    found = []
+    parts = [(*x, *y) for y in _stretches(height, across) for x in _stretches(width, across)]
+    views = [np.ascontiguousarray(picture[top:bottom, x0:x1]) for x0, x1, top, bottom in parts]
+    for (left, right, top, bottom), boxes in zip(parts, localizer.locate(views), strict=True):
+        for x0, y0, x1, y1, score in boxes:
+            # The rest of what an edge inside the frame cuts is in the next part.
+            cut = (left and x0 < _RIM) or (top and y0 < _RIM)
+            cut = cut or (right < width and right - left - x1 < _RIM)
+            cut = cut or (bottom < height and bottom - top - y1 < _RIM)
+            if not cut and sqrt((x1 - x0) * (y1 - y0)) < _SPECK * shrinks:
+                found.append(Box(x0 + left, y0 + top, x1 + left, y1 + top, score))
+    table = np.array(found, np.float32).reshape(-1, 5)
+    return [found[i] for i in suppressed(table[:, :4], table[:, 4], OVERLAP).tolist()]
+
+
+def _stretches(length: int, across: int) -> list[tuple[int, int]]:
+    """`across` stretches of one length that overlap and together make 0..`length`."""
+    long = length / (across - (across - 1) * _SHARED)
+    starts = (long * (1 - _SHARED) * number for number in range(across))
+    return [(round(start), min(length, round(start + long))) for start in starts]
 
 
 def ranked(boxes: Sequence[Box]) -> list[Box]:

@@ -29,7 +29,7 @@ class Found:
 
     def __init__(self, *scenes):
         self.scenes = iter(scenes)
-        self.card = SimpleNamespace(threshold=0.0)
+        self.card = SimpleNamespace(threshold=0.0, long_side=4096)
 
     def locate(self, pictures, threshold=None):
         return [next(self.scenes) for _ in pictures]

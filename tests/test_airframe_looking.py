@@ -1,5 +1,6 @@
 """Where to look: a user's box is checked, the localizer's are ranked, and else all is looked at."""
 
+from itertools import pairwise
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,8 +9,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pictures import one_line
 from PIL import Image
+from scipy import ndimage
 
-from airframe.looking import MOST, BoxError, Sighting, checked_box, found_boxes, ranked, sightings
+from airframe.looking import (
+    MOST,
+    BoxError,
+    Sighting,
+    _stretches,
+    checked_box,
+    found_boxes,
+    ranked,
+    sightings,
+    specks,
+)
 from data.manifest import Sample
 from models.boxes import Box
 
@@ -22,7 +34,7 @@ class Finding:
 
     def __init__(self, *boxes):
         self.boxes, self.asked = [Box(*box) for box in boxes], []
-        self.card = SimpleNamespace(threshold=0.0)
+        self.card = SimpleNamespace(threshold=0.0, long_side=640)
 
     def locate(self, pictures, threshold=None):
         self.asked += pictures
@@ -126,6 +138,87 @@ def test_no_more_than_the_most_are_looked_at_and_those_are_the_largest():
     seen = sightings(FRAME, Finding(*crowd))
     assert [s.box[2] for s in seen] == [5 + i for i in reversed(range(5, MOST + 5))]
     assert len(seen) == MOST
+
+
+# --- what is too small to be seen at once ---------------------------------------------------------
+
+
+class Seeing:
+    """In place of a localizer: finds what is white and still 8 pixels wide when it is shrunk."""
+
+    def __init__(self, long_side=96):
+        self.card, self.asked = SimpleNamespace(threshold=0.5, long_side=long_side), []
+
+    def locate(self, pictures, threshold=None):
+        self.asked += [picture.shape[:2] for picture in pictures]
+        return [list(self._seen(picture)) for picture in pictures]
+
+    def _seen(self, picture):
+        scale = min(1, self.card.long_side / max(picture.shape[:2]))
+        named, _ = ndimage.label(picture[..., 0] == 255)
+        for rows, columns in ndimage.find_objects(named):
+            if (columns.stop - columns.start) * scale >= 8:
+                yield Box(columns.start, rows.start, columns.stop, rows.stop, 0.8)
+
+
+def sky(*boxes, height=180, width=288):
+    """A dark frame with a white patch in each box."""
+    frame = np.zeros((height, width, 3), np.uint8)
+    for x0, y0, x1, y1 in boxes:
+        frame[y0:y1, x0:x1] = 255
+    return frame
+
+
+# In the middle of a part, in the frame's corner, in what two and in what four parts share.
+@pytest.mark.parametrize(
+    "box", [(130, 80, 150, 92), (268, 164, 288, 180), (91, 10, 107, 18), (91, 58, 107, 66)]
+)
+def test_a_speck_is_found_once_where_it_is(box):
+    seeing = Seeing()
+    (seen,) = sightings(sky(box), seeing)
+    assert (seen.box, seen.score, seen.missed) == (box, 0.8, False)
+    assert len(seeing.asked) == 1 + 9
+    assert all(width < 288 / 2 for _, width in seeing.asked[1:])
+
+
+def test_what_the_whole_frame_shows_is_enough():
+    large, speck = (40, 40, 120, 80), (200, 120, 220, 132)
+    seeing = Seeing()
+    assert [s.box for s in sightings(sky(large, speck), seeing)] == [large]
+    assert seeing.asked == [(180, 288)]
+
+
+def test_a_piece_of_what_is_large_is_no_speck():
+    # 40 x 32 pixels in the shrunk frame: the localizer should have seen it whole, and did not
+    assert specks(sky((60, 40, 180, 136)), Seeing()) == []
+    # at the bound: 16 pixels in the shrunk frame are 48 here
+    assert len(specks(sky((8, 8, 55, 55), height=288), Seeing())) == 1
+    assert specks(sky((8, 8, 56, 56), height=288), Seeing()) == []
+
+
+def test_a_frame_that_is_not_shrunk_is_not_looked_through():
+    seeing = Seeing(long_side=288)
+    assert specks(sky((130, 80, 150, 92)), seeing) == []
+    assert sightings(sky((130, 80, 136, 84)), seeing) == [Sighting(None, missed=True)]
+    assert seeing.asked == [(180, 288)]
+    # shrunk a little: two parts each way
+    specks(sky(), seeing := Seeing(long_side=200))
+    assert len(seeing.asked) == 4
+
+
+def test_several_specks_are_all_found():
+    boxes = [(6, 6, 24, 16), (120, 80, 140, 92), (122, 100, 140, 110), (260, 160, 280, 176)]
+    seen = sightings(sky(*boxes), Seeing())
+    assert sorted(s.box for s in seen) == sorted(boxes)
+
+
+@SOME
+@given(st.integers(32, 5000), st.integers(2, 3))
+def test_the_parts_make_the_whole(length, across):
+    parts = _stretches(length, across)
+    assert (parts[0][0], parts[-1][1], len(parts)) == (0, length, across)
+    for (start, stop), (following, _) in pairwise(parts):
+        assert start < following < stop
 
 
 def test_a_pictures_found_boxes_are_shares_of_it(tmp_path):
