@@ -94,26 +94,23 @@ def localizer_markdown(report: dict[str, Any]) -> str:
     """AP50 and recall of the localizer: one row a kind of picture and size of aircraft."""
     lines = [
         f"| {report['split']} split | size of the aircraft | aircraft | AP50 | "
-        "recall at 1 false box a picture |",
-        "|---|---|---:|---:|---:|",
+        "recall at 1 false box a picture | found, whole picture alone | found, as in use |",
+        "|---|---|---:|---:|---:|---:|---:|",
     ]
     for kind, figures in report["kinds"].items():
         name = f"`{kind}` ({figures['pictures']} pictures)"
         for size, row in figures["sizes"].items():
             n = row["ap50"]["n"]
-            lines.append(
-                f"| {name} | {size} | {n} | {_cell(row['ap50'])} | {_cell(row['recall'])} |"
-            )
+            used = [figures["used"][way][size] for way in ("whole", "with_parts")]
+            cells = " | ".join(_cell(one) for one in (row["ap50"], row["recall"], *used))
+            lines.append(f"| {name} | {size} | {n} | {cells} |")
             name = ""
         if not figures["sizes"]:
-            lines.append(f"| {name} | – | 0 | – | – |")
-    lines.append(f"\nAt the threshold of {report['threshold']:.3f}:")
+            lines.append(f"| {name} | – | 0 | – | – | – | – |")
+    lines.append(f"\nFalse boxes a picture at the threshold of {report['threshold']:.3f}:")
     for kind, figures in report["kinds"].items():
-        recall = figures["recall_at_threshold"]
-        found = "" if recall is None else f"{recall:.3f} of the aircraft found, "
-        lines.append(
-            f"`{kind}`: {found}{figures['false_boxes_a_picture']:.3f} false boxes a picture;"
-        )
+        alone, used = (f["false_boxes_a_picture"] for f in (figures, figures["used"]))
+        lines.append(f"`{kind}`: {alone:.3f} in the whole picture alone, {used:.3f} as in use;")
     lines[-1] = lines[-1][:-1] + "."
     return "\n".join(lines)
 

@@ -121,6 +121,24 @@ def _ranked(matched: Sequence[Matched]) -> tuple[Array, NDArray[np.bool_], int]:
     return scores[order], right[order], sum(m.n_true for m in matched)
 
 
+def found_share(matched: Sequence[Matched]) -> float:
+    """The share of the true boxes that were found at all, NaN where there is none."""
+    n_true = sum(m.n_true for m in matched)
+    return sum(int(m.right.sum()) for m in matched) / n_true if n_true else float("nan")
+
+
+def found_by_size(
+    found: Sequence[Array], truth: Sequence[Array], groups: NDArray[np.str_]
+) -> dict[str, Any]:
+    """`found_share` by size, as `detection_figures` gives AP50; `found` are boxes that count."""
+    report: dict[str, Any] = {}
+    for name, size in SIZES.items():
+        matched = [match(f, t, size) for f, t in zip(found, truth, strict=True)]
+        if n_true := sum(m.n_true for m in matched):
+            report[name] = _estimate(found_share, matched, groups, n_true)
+    return report
+
+
 def detection_figures(
     found: Sequence[Array],
     truth: Sequence[Array],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,15 @@ from torch.utils.data import DataLoader, WeightedRandomSampler
 import airframe
 from airframe.config import Config, ConfigError, LocalizerConfig, dump_config
 from airframe.corpus import sampling_weights, split_samples
-from airframe.detection import Array, detection_figures, match, threshold_at
+from airframe.detection import (
+    Array,
+    detection_figures,
+    found_by_size,
+    found_share,
+    match,
+    threshold_at,
+)
+from airframe.looking import specks
 from airframe.provenance import provenance
 from airframe.training import make_trainer, optimisation
 from data.composites import CompositeDataset, View
@@ -26,6 +35,8 @@ from data.images import open_still
 from data.manifest import Sample
 from data.splits import write_splits
 from data.taxonomy import Taxonomy
+from data.views import RGB
+from models.boxes import Box
 from models.localizer import (
     ARCHITECTURES,
     Localizer,
@@ -68,7 +79,8 @@ class Trainee(pl.LightningModule):
         assert self.config.localizer is not None
         looker = Localizer(_card(self.config), self.detector, self.device)
         for index in batch.tolist():
-            self._found.append(_looked_at(looker, self._val_samples[index]))
+            picture, truth = _with_truth(self._val_samples[index])
+            self._found.append(_looked_at(looker, picture, truth))
 
     def on_validation_epoch_end(self) -> None:
         figures = detection_figures(*_apart(self._found), np.arange(len(self._found)).astype(str))
@@ -101,7 +113,7 @@ def train_localizer(config: Config, console: Console, *, resume: bool = False) -
     round_weights(detector)
     card = _card(config)
     looker = Localizer(card, detector)
-    found = [_looked_at(looker, sample) for sample in val]
+    found = [_looked_at(looker, *_with_truth(sample)) for sample in val]
     threshold = threshold_at([match(f, t) for f, t in found], settings.false_boxes)
     figures = figures_by_kind(val, found, threshold)
     card = replace(
@@ -136,11 +148,11 @@ def assess_localizer(localizer: Localizer, config: Config, split: str) -> dict[s
     """Figures of `localizer` on a split: real pictures by kind, and views made from cut-outs.
 
     The views are of meshes that training has not seen; their sizes are in a frame of 960 x 640.
+    `used` is what is found at the threshold as in use: with the parts of the pictures (see
+    `airframe.looking.specks`), and in the pictures as a `whole` alone.
     """
     samples = split_samples(config, Taxonomy.load(config.data.taxonomy))
     real = boxed_pictures(samples, config, split)
-    looked = [_looked_at(localizer, sample) for sample in real]
-    report = figures_by_kind(real, looked, localizer.card.threshold)
     views = CompositeDataset(
         _of_split(samples, config, split),
         _PASTED_SIZE,
@@ -150,17 +162,47 @@ def assess_localizer(localizer: Localizer, config: Config, split: str) -> dict[s
         backdrop_kinds=config.data.backdrop_kinds,
     )
     cutouts = [i for i, s in enumerate(views.samples) if s.kind in config.data.cutout_kinds]
-    if cutouts:
-        rng = np.random.default_rng(config.seed)
-        chosen = rng.choice(cutouts, min(_PASTED_VIEWS, len(cutouts)), replace=False).tolist()
-        made = [_of_view(localizer, views[i]) for i in chosen]
-        groups = np.array([views.samples[i].group for i in chosen])
-        report[PASTED] = _kind_figures(made, groups, localizer.card.threshold)
+    rng = np.random.default_rng(config.seed)
+    count = min(_PASTED_VIEWS, len(cutouts))
+    chosen = rng.choice(cutouts, count, replace=False).tolist() if cutouts else []
+    kinds = np.array([*(s.kind for s in real), *[PASTED] * len(chosen)])
+    groups = np.array([*(s.group for s in real), *(views.samples[i].group for i in chosen)])
+    pictures = chain(map(_with_truth, real), (_as_picture(views[i]) for i in chosen))
+    threshold = localizer.card.threshold
+    looked, parts = [], []
+    for picture, truth in pictures:
+        looked.append(_looked_at(localizer, picture, truth))
+        none = not (looked[-1][0][:, 4] >= threshold).any()
+        parts.append(_rows(specks(picture, localizer) if none else []))
+    report = {}
+    for kind in [*sorted({sample.kind for sample in real}), *[PASTED] * bool(chosen)]:
+        mine = np.flatnonzero(kinds == kind).tolist()
+        seen = [looked[i] for i in mine]
+        report[kind] = _kind_figures(seen, groups[mine], threshold)
+        report[kind]["used"] = _used(seen, [parts[i] for i in mine], groups[mine], threshold)
     return {
         "localizer": {"name": localizer.card.name, "sha256": localizer.card.sha256},
         "split": split,
-        "threshold": localizer.card.threshold,
+        "threshold": threshold,
         "kinds": report,
+    }
+
+
+def _used(
+    looked: Sequence[tuple[Array, Array]],
+    parts: Sequence[Array],
+    groups: NDArray[np.str_],
+    threshold: float,
+) -> dict[str, Any]:
+    """What counts as found in pictures of one kind, without and with what their parts showed."""
+    truth = [t for _, t in looked]
+    whole = [f[f[:, 4] >= threshold] for f, _ in looked]
+    both = [np.concatenate(pair) for pair in zip(whole, parts, strict=True)]
+    false = sum(int((~match(f, t).right).sum()) for f, t in zip(both, truth, strict=True))
+    return {
+        "false_boxes_a_picture": false / len(looked),
+        "whole": found_by_size(whole, truth, groups),
+        "with_parts": found_by_size(both, truth, groups),
     }
 
 
@@ -186,7 +228,7 @@ def _kind_figures(
         "pictures": len(found),
         "boxes": total,
         "false_boxes_a_picture": false / len(found),
-        "recall_at_threshold": sum(int(m.right.sum()) for m in at) / total if total else None,
+        "recall_at_threshold": found_share(at) if total else None,
         "sizes": detection_figures(*_apart(found), groups),
     }
 
@@ -280,19 +322,25 @@ def _fit(
     return trainee.detector.cpu().eval()
 
 
-def _looked_at(localizer: Localizer, sample: Sample) -> tuple[Array, Array]:
+def _looked_at(localizer: Localizer, picture: RGB, truth: Array) -> tuple[Array, Array]:
     """Found boxes (M, 5) and true ones (G, 4) of a picture, in its own pixels."""
+    return _rows(localizer.locate([picture], threshold=0.0)[0]), truth
+
+
+def _with_truth(sample: Sample) -> tuple[RGB, Array]:
     picture = open_still(sample.path).rgb
     height, width = picture.shape[:2]
-    truth = np.array(sample.boxes, np.float64).reshape(-1, 4) * (width, height, width, height)
-    found = localizer.locate([picture], threshold=0.0)[0]
-    return np.array(found, np.float64).reshape(-1, 5), truth
+    edges = np.array(sample.boxes, np.float64).reshape(-1, 4)
+    return picture, edges * (width, height, width, height)
 
 
-def _of_view(localizer: Localizer, view: View) -> tuple[Array, Array]:
+def _as_picture(view: View) -> tuple[RGB, Array]:
     picture = (view.image.permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
-    found = localizer.locate([picture], threshold=0.0)[0]
-    return np.array(found, np.float64).reshape(-1, 5), view.boxes.double().numpy()
+    return picture, view.boxes.double().numpy()
+
+
+def _rows(boxes: Sequence[Box]) -> Array:
+    return np.array(boxes, np.float64).reshape(-1, 5)
 
 
 def _apart(found: Sequence[tuple[Array, Array]]) -> tuple[list[Array], list[Array]]:

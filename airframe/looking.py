@@ -17,6 +17,7 @@ from models.boxes import OVERLAP, Box, suppressed
 Edges = tuple[float, float, float, float]
 MOST = 12  # aircraft answered in one frame, the largest first
 _ACROSS = 3  # parts that a large frame is looked through in, at most, each way
+_PART = 1.5  # long sides of what the localizer looks at: about as large are the parts
 _SHARED = 0.2  # of each part that the next one shows too: no aircraft is cut by all of them
 _RIM = 2  # pixels: a box so near the edge of a part is cut by it
 _SPECK = 16  # pixels, root of the area: what is larger in the shrunk frame is seen there
@@ -66,7 +67,7 @@ def specks(picture: RGB, localizer: Locator) -> list[Box]:
     """
     height, width = picture.shape[:2]
     shrinks = max(height, width) / localizer.card.long_side
-    across = min(_ACROSS, ceil(shrinks))
+    across = min(_ACROSS, ceil(shrinks / _PART))
     if across < 2:
         return []
     found = []

@@ -146,7 +146,7 @@ def test_no_more_than_the_most_are_looked_at_and_those_are_the_largest():
 class Seeing:
     """In place of a localizer: finds what is white and still 8 pixels wide when it is shrunk."""
 
-    def __init__(self, long_side=96):
+    def __init__(self, long_side=64):
         self.card, self.asked = SimpleNamespace(threshold=0.5, long_side=long_side), []
 
     def locate(self, pictures, threshold=None):
@@ -189,11 +189,11 @@ def test_what_the_whole_frame_shows_is_enough():
 
 
 def test_a_piece_of_what_is_large_is_no_speck():
-    # 40 x 32 pixels in the shrunk frame: the localizer should have seen it whole, and did not
+    # 27 x 21 pixels in the shrunk frame: the localizer should have seen it whole, and did not
     assert specks(sky((60, 40, 180, 136)), Seeing()) == []
-    # at the bound: 16 pixels in the shrunk frame are 48 here
-    assert len(specks(sky((8, 8, 55, 55), height=288), Seeing())) == 1
-    assert specks(sky((8, 8, 56, 56), height=288), Seeing()) == []
+    # at the bound: 16 pixels in the shrunk frame are 72 here
+    assert len(specks(sky((8, 8, 79, 79), height=288), Seeing())) == 1
+    assert specks(sky((8, 8, 80, 80), height=288), Seeing()) == []
 
 
 def test_a_frame_that_is_not_shrunk_is_not_looked_through():
@@ -202,7 +202,7 @@ def test_a_frame_that_is_not_shrunk_is_not_looked_through():
     assert sightings(sky((130, 80, 136, 84)), seeing) == [Sighting(None, missed=True)]
     assert seeing.asked == [(180, 288)]
     # shrunk a little: two parts each way
-    specks(sky(), seeing := Seeing(long_side=200))
+    specks(sky(), seeing := Seeing(long_side=180))
     assert len(seeing.asked) == 4
 
 
