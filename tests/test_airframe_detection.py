@@ -16,6 +16,8 @@ from airframe.detection import (
     Matched,
     average_precision,
     detection_figures,
+    found_by_size,
+    found_share,
     iou_matrix,
     match,
     recall_at,
@@ -364,6 +366,21 @@ def test_figures_have_true_boxes_and_intervals_by_size():
             assert estimate["value"] == statistic(matched)
             assert 0 < estimate["low"] < estimate["value"] < estimate["high"] <= 1
             assert estimate["n"] == report[name]["ap50"]["n"]
+
+
+def test_what_is_found_is_a_share_of_the_aircraft_of_each_size():
+    large = [100, 100, 300, 300]
+    truth = [truths(NEAR, large), truths(NEAR), truths(large), truths()]
+    found = [founds([*NEAR, 0.6], [*FAR, 0.9]), founds(), founds([*large, 0.7]), founds()]
+    report = found_by_size(found, truth, groups(4))
+    # a false box takes nothing away, and what has no aircraft adds nothing
+    assert {name: (said["value"], said["n"]) for name, said in report.items()} == {
+        "all": (2 / 4, 4),
+        "under 32 px": (1 / 2, 2),
+        "over 96 px": (1 / 2, 2),
+    }
+    assert report["all"]["low"] < 0.5 < report["all"]["high"]
+    assert math.isnan(found_share([hits("F")]))
 
 
 def test_pictures_without_an_aircraft_count_by_what_is_falsely_found_there():
