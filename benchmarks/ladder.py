@@ -54,7 +54,6 @@ RUNGS: dict[str, list[str]] = {
     ],
     "no label smoothing": ["train.label_smoothing=0"],
     "no loss on the family": ["train.family_weight=0"],
-    "half as large again": ["model.height=288", "model.width=432"],
     "no small epochs": ["train.small_epochs=0"],
 }
 # The historic and civil photographs by type, a first run whose weights the last rung starts from.
