@@ -45,7 +45,7 @@ demo: $(READY)
 	@$(BIN)/python infer.py examples --output out/demo.jsonl
 
 test: $(READY)
-	@echo "Running the tests: usually 3 to 6 minutes on two cores."
+	@echo "Running the tests: about 15 minutes on two cores."
 	@$(BIN)/python -m pytest
 
 check: $(READY) lint
