@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 console = Console(stderr=True)
 Measured = tuple[dict[str, Any], list[Any]]
 ROOT = Path(__file__).parent
-MOST_CLIPS = 60
+MOST_CLIPS = 120
 VIEWS = 4000  # on which the heads of --folds are fitted
 
 

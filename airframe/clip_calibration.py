@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,15 +14,16 @@ from rich.progress import track
 from airframe.assess import Task, samples_of
 from airframe.calibration import Bools, Floats
 from airframe.config import Config
-from airframe.corpus import allowed_matrix
+from airframe.corpus import Corpus, allowed_matrix
 from airframe.decision import Calibration
 from airframe.evaluation import Evaluated, evaluate
-from airframe.foreign import unknown_scores
+from airframe.foreign import KnownScores, unknown_scores
 from airframe.looking import Sighting, sightings
+from airframe.mending import KEPT
 from airframe.predictor import Outputs, Predictor, outputs_of
 from airframe.quality import as_row
 from airframe.seen import AssessError
-from airframe.tracks import fit_correlation, pool
+from airframe.tracks import fit_correlation, pool_logits
 from data.footage import filmed
 from data.images import Still, open_still
 from data.manifest import Sample
@@ -45,24 +47,55 @@ class Looking(NamedTuple):
         return outputs_of(self.ensemble, views)
 
 
-def fit_frames(
+def fit_clips(
     looking: Looking,
     samples: Sequence[Sample],
     allowed: Bools,
     calibration: Calibration,
+    corpus: Corpus,
     config: Config,
-) -> float:
-    """The frame correlation of simulated clips of calibration `samples` (N), each kind weighing
-    the same; `allowed` (N, C)."""
+) -> Calibration:
+    """`calibration` with what clips need, from clips simulated of calibration `samples` (N), each
+    kind weighing the same; `allowed` (N, C).
+
+    The frame correlation, and a calibration of what the frames of one aircraft say together: film
+    smears and packs what it shows, so that thresholds fitted on stills hold the truth less often
+    there than they promise. Views outside in quality are left to `calibration.poor`.
+    """
     calibrating = config.calibration
     chosen = spread(samples, calibrating.tracks, config.seed)
-    tracks = [
-        filmed_looks(looking, samples[i], calibrating.track_frames, config.seed)[0]
+    filmed = [
+        filmed_looks(looking, samples[i], calibrating.track_frames, config.seed)
         for i in track(chosen, "filming", transient=True)
     ]
-    kinds = [samples[i].kind for i in chosen]
-    weights = np.array([1 / kinds.count(kind) for kind in kinds])
-    return fit_correlation(tracks, allowed[chosen], calibration.temperature, weights)
+    kinds, allowed = np.array([samples[i].kind for i in chosen]), allowed[chosen]
+    weights = np.array([1 / np.sum(kinds == kind) for kind in kinds])
+    rows, temperature = [logits for logits, _ in filmed], calibration.temperature
+    correlation = fit_correlation(rows, allowed, temperature, weights)
+    fitted = replace(calibration, frame_correlation=correlation)
+    gate, views = calibration.quality, np.stack([view.mean(axis=0) for _, view in filmed])
+    inside = np.ones(len(chosen), np.bool_) if gate is None else ~gate.flagged(views)
+    if not (inside & (allowed.sum(axis=1) == 1)).any():
+        return fitted
+    clip = Calibration.fit(
+        np.stack([pool_logits(row, correlation, temperature) for row in rows])[inside],
+        allowed[inside],
+        kinds[inside].tolist(),
+        corpus.taxonomy,
+        corpus.classes,
+        coverage=calibration.coverage,
+        confidence=calibration.confidence,
+        false_unknown=calibration.false_unknown,
+        thin=calibration.thin,
+    )
+    # As `airframe.predictor.Signs.pooled` has it: pooled logits have a height of their own.
+    foreign = np.array([unknown_scores(row).mean() for row in rows])
+    clip = replace(
+        clip,
+        known=KnownScores.from_arrays(foreign[inside], kinds[inside]),
+        **{name: getattr(fitted, name) for name in KEPT},
+    )
+    return replace(fitted, clip=clip)
 
 
 def assess_clips(
@@ -75,7 +108,8 @@ def assess_clips(
     """Figures of clips of `frames` frames simulated from at most `most` labelled stills.
 
     By how the frames are pooled: `one` (the first alone), `product` (as if independent), `mean`
-    (as if copies), `pooled` (as the checkpoint does). Raises as `airframe.assess.assess`.
+    (as if copies), all judged as a still is, and `pooled` (as the checkpoint does). Raises as
+    `airframe.assess.assess`.
     """
     predictor = Predictor(task.checkpoint, device)
     if predictor.localizer is None:
@@ -89,26 +123,26 @@ def assess_clips(
         *(filmed_looks(looking, samples[i], frames, 0) for i in progress(range(len(samples)))),
         strict=True,
     )
-    tracks = [row / calibration.temperature for row in rows]
+    temperature = calibration.temperature
     first = np.stack([view[0] for view in views])
     mean = np.stack([view.mean(axis=0) for view in views])  # as `airframe.predictor.Signs.pooled`
     one = np.array([unknown_scores(row[:1])[0] for row in rows])
     scores = np.array([unknown_scores(row).mean() for row in rows])  # as `airframe.clips` has it
+    shipped = calibration.frame_correlation
     pooled = {
-        "one": [t[0] for t in tracks],
-        "product": [pool(t, 0.0) for t in tracks],
-        "mean": [pool(t, 1.0) for t in tracks],
-        "pooled": [pool(t, calibration.frame_correlation) for t in tracks],
+        "one": [row[0] for row in rows],
+        "product": [pool_logits(row, 0.0, temperature) for row in rows],
+        "mean": [pool_logits(row, 1.0, temperature) for row in rows],
+        "pooled": [pool_logits(row, shipped, temperature) for row in rows],
     }
     allowed = allowed_matrix(samples, taxonomy, predictor.classes)
     figures = {}
     for name, pooled_rows in pooled.items():
-        logits = np.stack(pooled_rows) * calibration.temperature
         answered = Evaluated.answer(
             samples,
-            logits,
+            np.stack(pooled_rows),
             allowed,
-            calibration,
+            calibration.of_clips() if name == "pooled" else calibration,
             taxonomy,
             predictor.classes,
             scores=one if name == "one" else scores,

@@ -14,7 +14,7 @@ from airframe.calibration import Reals
 from airframe.looking import Edges, Sighting
 from airframe.predictor import Prediction, Predictor, Settings, Signs
 from airframe.record import answer_record, empty_record
-from airframe.tracks import Tracker, contributions, effective_frames, pool
+from airframe.tracks import Tracker, contributions, effective_frames, pool_logits
 from data.images import Still, StillError
 from data.sampling import Sampling
 from data.video import Clip, Frame
@@ -161,10 +161,11 @@ def _summary(
     """One aircraft over its frames. The pooled row goes the same road as that of a still."""
     calibration = predictor.calibration
     logits = np.stack(seen.logits)
-    pooled = pool(logits / calibration.temperature, calibration.frame_correlation)
+    row = pool_logits(logits, calibration.frame_correlation, calibration.temperature)
     assert seen.sighting is not None
-    row = pooled[None] * calibration.temperature
-    [answer] = predictor.judge_all(row, Signs.pooled(seen.signs), [seen.sighting], settings)
+    [answer] = predictor.judge_all(
+        row[None], Signs.pooled(seen.signs), [seen.sighting], settings, calibration.of_clips()
+    )
     node = answer.verdict.node or f"type:{predictor.classes[int(answer.probs.argmax())]}"
     members = predictor.checkpoint.taxonomy.members(node, predictor.classes)
     spoke = contributions(logits / calibration.temperature, members)

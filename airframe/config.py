@@ -152,7 +152,8 @@ class CalibrationConfig(_Section):
     answered as one, `false_unknown` the share of known aircraft that may be called unknown for
     looking foreign. Types with fewer than `least_pictures` training photographs, views apart, are
     answered as their family. `track_frames` is the length of the simulated clips that pooling over
-    frames is fitted on, one for each of at most `tracks` calibration pictures; 0 for none.
+    frames is fitted on and calibrated, one for each of at most `tracks` calibration pictures; 0 for
+    none.
     `degraded` versions of each calibration picture, drawn at random, are what views of poor quality
     are calibrated on apart; 0 calibrates them as all others.
     """

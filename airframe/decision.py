@@ -34,7 +34,8 @@ class Calibration:
     what views were calibrated on, `doubts` which entropy ("picture") and mutual information
     ("model") are usual; each None or empty where it was not measured. `poor` is the calibration of
     views that are outside in `quality` (`airframe.mending.fit_poor`); without it all are calibrated
-    alike.
+    alike. `clip` is that of what the frames of one aircraft say together
+    (`airframe.clip_calibration.fit_clips`); without it they are judged as a still is.
     """
 
     temperature: float
@@ -52,6 +53,7 @@ class Calibration:
     quality: QualityGate | None = None
     doubts: Mapping[str, DoubtScale] = field(default_factory=dict)
     poor: Calibration | None = None
+    clip: Calibration | None = None
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.temperature) and self.temperature > 0):
@@ -66,6 +68,8 @@ class Calibration:
                 raise ValueError(f"{said}, got {getattr(self, name)}")
         if self.poor and (self.quality is None or self.poor.poor):
             raise ValueError("poor views are calibrated apart once, and only by a quality gate")
+        if self.clip and (self.clip.poor or self.clip.clip):
+            raise ValueError("clips are calibrated once, and their poor views as those of stills")
 
     @classmethod
     def fit(
@@ -113,6 +117,13 @@ class Calibration:
             thin=thin,
         )
 
+    def of_clips(self) -> Calibration:
+        """The calibration of what the frames of one aircraft say together. Poor views stay apart,
+        as those of stills: of few frames nobody could tell how poor clips do."""
+        if self.clip is None:
+            return self
+        return replace(self.clip, quality=self.quality, poor=self.poor, doubts=self.doubts)
+
     def parts(self, measures: Reals) -> list[tuple[Calibration, Bools]]:
         """Which calibration takes which of N views, by their `measures` (N, M), columns as
         `airframe.quality.MEASURES`: each with its rows (N,), none without a row."""
@@ -148,6 +159,7 @@ class Calibration:
             "quality": None if self.quality is None else self.quality.to_dict(),
             "doubts": {name: scale.to_dict() for name, scale in self.doubts.items()},
             "poor": None if self.poor is None else self.poor.to_dict(),
+            "clip": None if self.clip is None else self.clip.to_dict(),
         }
 
     @classmethod
@@ -170,6 +182,7 @@ class Calibration:
                 None if raw["quality"] is None else QualityGate.from_dict(raw["quality"]),
                 {name: DoubtScale.from_dict(scale) for name, scale in raw["doubts"].items()},
                 cls.from_dict(raw["poor"]) if raw.get("poor") else None,
+                cls.from_dict(raw["clip"]) if raw.get("clip") else None,
             )
         except (KeyError, TypeError, AttributeError, IndexError) as error:
             raise ValueError(f"the calibration is incomplete: {error!r}") from error

@@ -21,7 +21,7 @@ from airframe.quality import MEASURES, as_row
 from data.taxonomy import Taxonomy
 
 ALIKE, BY_QUALITY, APART = "all views alike", "temperature by quality", "poor views apart"
-_KEPT = ("absence", "faint", "frame_correlation")
+KEPT = ("absence", "faint", "frame_correlation")  # of all pictures alike, however calibrated
 _POOREST = 5.0  # spreads beyond the median from which on a poorer view stretches no more
 _STEEPEST = 1.0  # a measure at its worse tenth multiplies the temperature by e at most
 
@@ -133,7 +133,7 @@ def fit_poor(
         false_unknown=fitted.false_unknown,
         thin=fitted.thin,
     )
-    return replace(found, **{name: getattr(fitted, name) for name in _KEPT})
+    return replace(found, **{name: getattr(fitted, name) for name in KEPT})
 
 
 def fit_mends(
@@ -174,7 +174,7 @@ def fit_mends(
         false_unknown=shipped.false_unknown,
         thin=shipped.thin,
     )
-    kept = {name: getattr(shipped, name) for name in (*_KEPT, "quality", "doubts")}
+    kept = {name: getattr(shipped, name) for name in (*KEPT, "quality", "doubts")}
     known = KnownScores.from_arrays(unknown_scores(logits), strata)
     mends = {
         ALIKE: Mend(alike),

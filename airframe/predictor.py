@@ -87,6 +87,7 @@ class Prediction:
     `sighting` is where it was looked for. `entropy` in bits; `mutual_information` that between the
     answer and the look, in bits, None where there is one look; `unknown_score` is minus the largest
     logit: higher is more foreign; `unknown_p_value` the share of known aircraft that look so.
+    `calibration` is what took this view.
     `picture_doubt` and `model_doubt` are the shares of calibration pictures in which entropy and
     mutual information were less. `quality` is `data.quality.measures` of the view, `outside` those
     of them that are poorer than what was calibrated on. None is what was not measured.
@@ -101,6 +102,7 @@ class Prediction:
     mutual_information: float | None
     unknown_score: float
     unknown_p_value: float | None
+    calibration: Calibration
     picture_doubt: float | None = None
     model_doubt: float | None = None
     quality: Mapping[str, float] | None = None
@@ -259,11 +261,15 @@ class Predictor:
         signs: Signs,
         seen: Sequence[Sighting],
         settings: Settings | None = None,
+        whole: Calibration | None = None,
     ) -> list[Prediction]:
-        """The same from logits (N, C) and signs computed before: calibration and decision only."""
+        """The same from logits (N, C) and signs computed before: calibration and decision only.
+
+        `whole` is what calibrates them, by default the checkpoint's calibration of stills.
+        """
         settings = settings or Settings()
         found: dict[int, Prediction] = {}
-        for calibration, rows in self.calibration.parts(signs.measures):
+        for calibration, rows in (whole or self.calibration).parts(signs.measures):
             mine = np.flatnonzero(rows).tolist()
             probs = calibration.probs(logits[rows])
             sets = calibration.sets(probs, settings.coverage)
@@ -308,6 +314,7 @@ class Predictor:
             mutual_information=None if np.isnan(information) else information,
             unknown_score=score,
             unknown_p_value=calibration.known.p_value(score),
+            calibration=calibration,
             picture_doubt=self._rank("picture", bits),
             model_doubt=self._rank("model", information),
             quality=quality,

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import track
 
 import airframe
-from airframe.clip_calibration import Looking, fit_frames
+from airframe.clip_calibration import Looking, fit_clips
 from airframe.config import Config, ConfigError, dump_config
 from airframe.corpus import Corpus, allowed_matrix, build_corpus, with_boxes, without_boxes
 from airframe.decision import Calibration, fit_absence
@@ -245,8 +245,7 @@ def _calibrate(
             cached["calibration"], samples, looking.localizer, calibration, config
         )
         if config.calibration.track_frames:
-            correlation = fit_frames(looking, known, allowed[labelled], calibration, config)
-            calibration = replace(calibration, frame_correlation=correlation)
+            calibration = fit_clips(looking, known, allowed[labelled], calibration, corpus, config)
     calibration = _poor(looking, known, calibration, corpus, config)
     val = corpus.split("val")
     evaluated = Evaluated.answer(

@@ -67,9 +67,7 @@ def counted_in(
     there = fielded_types(theatre, settings.day)
     ratio = prior_ratio(predictor.classes, there, theatre.prior.absent)
     probs = reweighted(prediction.probs, ratio)
-    sighting, calibration = prediction.sighting, predictor.calibration
-    if prediction.outside and calibration.poor is not None:
-        calibration = calibration.poor  # as `Calibration.parts` has it
+    sighting, calibration = prediction.sighting, prediction.calibration
     verdict = judge(
         probs,
         prediction.unknown_score,

@@ -137,6 +137,11 @@ def pool(logits: Reals, correlation: float) -> Floats:
     return np.asarray(mean * effective_frames(len(rows), correlation))
 
 
+def pool_logits(logits: Reals, correlation: float, temperature: float) -> Floats:
+    """The same as logits (C,): their softmax at `temperature` is the answer."""
+    return np.asarray(pool(np.asarray(logits) / temperature, correlation) * temperature)
+
+
 def fit_correlation(
     tracks: Sequence[Reals], allowed: Bools, temperature: float, weights: Floats | None = None
 ) -> float:

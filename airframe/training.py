@@ -298,7 +298,7 @@ def fit(corpus: Corpus, config: Config, run: Path, *, resume: bool = False) -> C
     trainer.fit(trainee.train(), train_loader, val_loader, ckpt_path=last if going_on else None)
     alone_again(threads)
     kept = best.best_model_path if config.train.keep == "best" else str(last)
-    if kept and process.rank == 0:
+    if kept and config.train.epochs and process.rank == 0:
         state = torch.load(kept, map_location="cpu", weights_only=True)
         trainee.load_state_dict(state["state_dict"])
     result = trainee.classifier.cpu()

@@ -142,6 +142,21 @@ def test_the_summary_is_the_decision_on_the_pooled_frames(
     assert summary["uncertainty"]["unknown_score"] == pytest.approx(np.mean(scores), abs=1e-5)
 
 
+def test_frames_are_judged_as_stills_and_what_they_say_together_as_clips_are(
+    records_of, predictor, path
+):
+    boxes = [moving(i) for i in range(6)]
+    shipped = predictor.calibration
+    sharper = dataclasses.replace(shipped, temperature=shipped.temperature / 3, clip=None)
+    scenes = [[box] for box in boxes]
+    before, _ = parted(records_of(*scenes, frame_correlation=0.5))
+    frames, [summary] = parted(records_of(*scenes, frame_correlation=0.5, clip=sharper))
+    assert [r["candidates"] for r in frames] == [r["candidates"] for r in before]
+    logits = rows_of(predictor, path, boxes)
+    probs = softmax(3 * pool(logits / shipped.temperature, 0.5)[None])[0]
+    assert summary["candidates"][0]["probability"] == pytest.approx(probs.max(), abs=1e-5)
+
+
 def test_the_frames_that_carried_the_answer_are_named_loudest_first(records_of, predictor, path):
     boxes = [moving(i) for i in range(6)]
     _, [summary] = parted(records_of(*([box] for box in boxes)))

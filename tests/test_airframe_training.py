@@ -209,6 +209,7 @@ def test_the_smaller_pictures_are_the_same_pictures(task, tmp_path, shown):
 
 def test_with_no_epochs_the_weights_stay_as_they_came(task, initial, tmp_path):
     assert differing(fitted(task, tmp_path / "a", epochs=0), initial, "") == []
+    assert differing(fitted(task, tmp_path / "b", epochs=0, keep="last"), initial, "") == []
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,9 @@
 """Recognition cards: every shipped one holds together; what is none is refused in one line."""
 
 import copy
+import csv
+import re
+from pathlib import Path
 
 import pytest
 import yaml
@@ -95,6 +98,33 @@ def test_every_shipped_card_holds_together():
             assert pair.type in taxonomy.types
         for source in shown.sources.values():
             assert source.address.startswith(("http://", "https://", "data/")), (name, source)
+
+
+def test_a_photograph_that_is_cited_can_be_found_again_and_was_not_dropped():
+    """By the hash in its title; its label and repository are those of the shared manifest, where
+    that is there."""
+    root = Path(__file__).parents[1]
+    listed = {}
+    if (manifest := root.parent / "shared" / "stills" / "manifest.csv").is_file():
+        with manifest.open(encoding="utf-8", newline="") as file:
+            listed = {row["sha256"]: row for row in csv.DictReader(file)}
+    with (root / "data" / "dropped.csv").open(encoding="utf-8", newline="") as file:
+        dropped = {row["path"] for row in csv.DictReader(file)}
+    cited = 0
+    for card in load_cards().values():
+        photographs = {k: s for k, s in card.sources.items() if k.startswith("photo-")}
+        for key, source in photographs.items():
+            found = re.fullmatch(r"a photograph of .+ in (\S+/\S+), SHA-256 (\w{64})", source.title)
+            assert found, f"{card.type}: {source.title}"
+            assert key == f"photo-{found[2][:8]}"
+            assert source.address == f"https://github.com/{found[1]}"
+            if listed:
+                row = listed[found[2]]
+                assert (row["source"], row["type"]) == (found[1], card.type)
+                assert row["kind"] in ("field", "photo", "frame")
+                assert row["path"] not in dropped
+        cited += len(photographs)
+    assert cited > 50
 
 
 def test_every_sukhoi_mig_and_tupolev_is_told_from_something():

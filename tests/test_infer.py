@@ -2,27 +2,22 @@
 
 import csv
 import json
-import signal
 import subprocess
 import sys
-import time
 from datetime import date
 from pathlib import Path
 
 import numpy as np
 import pytest
 from clips import cut, write
+from command_line import assert_one_line, run
 from pictures import noise
 from PIL import Image
-from typer.testing import CliRunner
 
-import infer
 from airframe.operators import operators_of
 from data.theatre import load_theatre
 
 ROOT = Path(__file__).parent.parent
-app = infer.typer.Typer()
-app.command()(infer.main)
 
 
 @pytest.fixture(scope="module")
@@ -35,10 +30,6 @@ def clip(tmp_path):
     """Three seconds of a picture turned about, two frames a second."""
     frames = [noise(96, 64)[:: (-1) ** i] for i in range(6)]
     return write(tmp_path / "clip.mp4", frames, stamps=[50 * i for i in range(6)])
-
-
-def run(*arguments, given=None):
-    return CliRunner().invoke(app, [str(a) for a in arguments], input=given)
 
 
 def test_exit_0_when_all_were_read_and_the_table_names_them(picture, tiny_checkpoint, tmp_path):
@@ -103,14 +94,6 @@ def test_exit_2_for_wrong_usage_or_checkpoint(picture, tiny_checkpoint, extra, s
     result = run(picture, *given, *extra)
     assert result.exit_code == 2
     assert_one_line(result, said)
-
-
-def assert_one_line(result, said):
-    """That nothing but one line on stderr is said. Where a bar had been begun it leaves a blank."""
-    [line] = [line for line in result.stderr.splitlines() if line.strip()]
-    assert line.startswith("infer.py: ")
-    assert said in line
-    assert result.stdout == ""
 
 
 def test_a_box_belongs_to_one_still(picture, clip, tiny_checkpoint):
@@ -288,151 +271,6 @@ def test_the_door_opens_from_another_folder(picture, tiny_checkpoint, tmp_path):
 # --- runs that stop, and what they leave ----------------------------------------------------------
 
 
-@pytest.fixture
-def many(tmp_path, drawn_set):
-    """A folder of eighty pictures and one bad file."""
-    place = tmp_path / "many"
-    place.mkdir()
-    for number in range(80):
-        data = sorted(drawn_set.parent.rglob("*.jpg"))[number % 24].read_bytes()
-        (place / f"{number:03}.jpg").write_bytes(data + bytes(number))
-    (place / "bad.jpg").write_text("no picture")
-    return place
-
-
-def started(*arguments, **more):
-    """infer.py as a process of its own."""
-    command = [sys.executable, str(ROOT / "infer.py"), *map(str, arguments)]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **more}
-    return subprocess.Popen(command, **pipes)
-
-
-def test_the_same_command_again_goes_on(many, tiny_checkpoint, tmp_path):
-    asked = many, "--checkpoint", tiny_checkpoint, "--output", tmp_path / "x.csv"
-    result = run(*asked)
-    assert result.exit_code == 1
-    assert "80 of 81 answered; records in" in result.stderr
-    before = (tmp_path / "x.jsonl").read_bytes(), (tmp_path / "x.csv").read_bytes()
-    (tmp_path / "x.csv").unlink()
-    result = run(*asked)
-    assert result.exit_code == 1
-    assert "80 of 81 answered (80 of them before); records in" in result.stderr
-    assert result.stderr.count("failed (not_an_image)") == 1
-    assert "000.jpg" in result.stdout.replace("\n", "")
-    assert before == ((tmp_path / "x.jsonl").read_bytes(), (tmp_path / "x.csv").read_bytes())
-
-
-def test_other_settings_never_mix_into_one_output(picture, tiny_checkpoint, tmp_path):
-    asked = picture, "--checkpoint", tiny_checkpoint, "--output", tmp_path / "x.csv"
-    run(*asked)
-    before = (tmp_path / "x.jsonl").read_bytes()
-    result = run(*asked, "--coverage", "0.8")
-    assert result.exit_code == 2
-    assert_one_line(result, "coverage 0.9, now 0.8")
-    assert_one_line(result, json.loads(before)["run"]["settings_sha256"])
-    assert (tmp_path / "x.jsonl").read_bytes() == before
-    assert json.loads((tmp_path / "x.manifest.json").read_text())["finished"]
-
-
-def test_an_older_file_of_another_kind_is_left_alone(picture, tiny_checkpoint, tmp_path):
-    (tmp_path / "x.jsonl").write_text("a night's work\n")
-    result = run(picture, "--checkpoint", tiny_checkpoint, "--output", tmp_path / "x.csv")
-    assert result.exit_code == 2
-    assert_one_line(result, "x.jsonl: is not a file of records; give another name")
-    assert (tmp_path / "x.jsonl").read_text() == "a night's work\n"
-
-
-def test_an_output_that_cannot_be_made_is_refused(picture, tiny_checkpoint, tmp_path):
-    (tmp_path / "file").write_text("")
-    asked = "--checkpoint", tiny_checkpoint, "--output", tmp_path / "file" / "x.jsonl"
-    result = run(picture, *asked)
-    assert result.exit_code == 2
-    assert_one_line(result, "x.jsonl: cannot be written: ")
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="no such signal, no such limit")
-def test_ctrl_c_keeps_what_is_answered(many, tiny_checkpoint, tmp_path):
-    for number in range(80, 800):  # enough that it is not done before the signal comes
-        (many / f"{number:03}.jpg").write_bytes((many / "000.jpg").read_bytes() + bytes(number))
-    asked = many, "--checkpoint", tiny_checkpoint, "--output", tmp_path / "x.csv"
-    # Of a shell's job in the background the signal is ignored, by its children too.
-    heard = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
-    with started(*asked, "--batch-size", 1, **heard) as process:
-        deadline = time.monotonic() + 100
-        while not (tmp_path / "x.jsonl").exists() or not (tmp_path / "x.jsonl").stat().st_size:
-            assert time.monotonic() < deadline
-            time.sleep(0.002)
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=100)
-    assert process.returncode == 130, err
-    assert "Traceback" not in err
-    assert "interrupted; " in err
-    assert out == ""
-    assert not (tmp_path / "x.csv").exists()
-    kept = (tmp_path / "x.jsonl").read_text("utf-8").splitlines()
-    assert 0 < len(kept) < 801
-    assert json.loads((tmp_path / "x.manifest.json").read_text("utf-8"))["finished"] is False
-    result = run(*asked)
-    assert result.exit_code == 1
-    assert (tmp_path / "x.jsonl").read_text("utf-8").splitlines()[: len(kept)] == kept
-    assert len((tmp_path / "x.csv").read_text("utf-8").splitlines()) == 802
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="no such limit")
-def test_a_disk_that_is_full_stops_the_run_and_costs_no_answer(many, tiny_checkpoint, tmp_path):
-    """The system's own limit of a file's size stands for the disk's."""
-    import resource
-
-    def small_disk():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
-
-    asked = many, "--checkpoint", tiny_checkpoint, "--output", tmp_path / "x.jsonl"
-    with started(*asked, preexec_fn=small_disk) as process:
-        _, err = process.communicate(timeout=100)
-    assert process.returncode == 3, err
-    assert "x.jsonl: cannot be written: File too large; what is answered is kept" in err
-    assert "Traceback" not in err
-    kept = (tmp_path / "x.jsonl").read_bytes()
-    assert 40_000 < len(kept) <= 50_000
-    assert kept.endswith(b"\n")
-    assert run(*asked).exit_code == 1
-    whole = (tmp_path / "x.jsonl").read_bytes()
-    assert whole.startswith(kept)
-    assert len(whole.splitlines()) == 81
-
-
-def test_a_reader_that_leaves_ends_the_run_quietly(many, tiny_checkpoint):
-    with started(many, "--checkpoint", tiny_checkpoint, "--output", "-") as process:
-        json.loads(process.stdout.readline())
-        process.stdout.close()
-        err = process.stderr.read()
-        assert process.wait(timeout=100) == 141, err
-    assert "Traceback" not in err
-    assert "Error" not in err
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no such device")
-def test_a_full_disk_behind_standard_output_is_told(picture, tiny_checkpoint):
-    with open("/dev/full", "w") as full:
-        asked = picture, "--checkpoint", tiny_checkpoint, "--output", "-"
-        with started(*asked, stdout=full) as process:
-            _, err = process.communicate(timeout=100)
-    assert process.returncode == 3
-    assert "standard output cannot be written: No space left on device" in err
-    assert "Traceback" not in err
-
-
-def test_a_run_goes_on_where_nobody_reads_its_messages(many, tiny_checkpoint, tmp_path):
-    """As `2>&1 | head` leaves it: both streams closed by the other side."""
-    asked = many, "--checkpoint", tiny_checkpoint, "--output", tmp_path / "x.jsonl"
-    with started(*asked) as process:
-        process.stderr.close()
-        process.stdout.close()
-        assert process.wait(timeout=100) == 1  # for the bad file, as ever
-    assert len((tmp_path / "x.jsonl").read_text("utf-8").splitlines()) == 81
-    assert json.loads((tmp_path / "x.manifest.json").read_text("utf-8"))["finished"]
-
-
 def test_a_folder_gets_every_output(picture, clip, tiny_checkpoint, tmp_path):
     asked = picture, clip, "--checkpoint", tiny_checkpoint, "--output", f"{tmp_path}/case/"
     result = run(*asked)
@@ -451,79 +289,3 @@ def test_copies_are_counted(picture, tiny_checkpoint, tmp_path):
 
 
 # --- --verify -------------------------------------------------------------------------------------
-
-
-def test_verify_says_record_by_record_what_became_of_it(many, tiny_checkpoint, tmp_path):
-    kept = "--checkpoint", tiny_checkpoint
-    run(many, *kept, "--output", tmp_path / "x.jsonl")
-    result = run("--verify", tmp_path / "x.jsonl", *kept)
-    assert result.exit_code == 0, result.output
-    assert [line.split()[0] for line in result.stdout.splitlines()] == ["same"] * 81
-    assert "81 same, 0 changed, 0 missing; as the run manifest has it." in result.stderr
-    (many / "001.jpg").unlink()
-    (many / "002.jpg").write_bytes((many / "003.jpg").read_bytes())
-    result = run("--verify", tmp_path / "x.jsonl", *kept)
-    assert result.exit_code == 1
-    said = result.stdout.splitlines()
-    assert said[1].startswith(f"missing {many}/001.jpg: ")
-    assert said[2].startswith(f"changed {many}/002.jpg: sha256 ")
-    assert "79 same, 1 changed, 1 missing" in result.stderr
-
-
-def test_verify_sees_a_record_changed_in_the_file_alone(picture, tiny_checkpoint, tmp_path):
-    path = tmp_path / "x.jsonl"
-    run(picture, "--checkpoint", tiny_checkpoint, "--output", path)
-    record = json.loads(path.read_text("utf-8"))
-    record["run"]["created_utc"] = "2015-10-01T00:00:00+00:00"  # which nothing can be held against
-    path.write_text(json.dumps(record) + "\n")
-    result = run("--verify", path, "--checkpoint", tiny_checkpoint)
-    assert result.exit_code == 1
-    same, changed = result.stdout.splitlines()
-    assert same.startswith("same ")
-    assert changed == f"changed {path}: is not as the run left it (its SHA-256 differs)"
-    (tmp_path / "x.manifest.json").unlink()
-    result = run("--verify", path, "--checkpoint", tiny_checkpoint)
-    assert result.exit_code == 0
-    assert "no run manifest beside it" in result.stderr
-
-
-def test_verify_finds_moved_files_among_the_inputs(picture, tiny_checkpoint, tmp_path):
-    source, path = tmp_path / "a.jpg", tmp_path / "x.jsonl"
-    source.write_bytes(picture.read_bytes())
-    run(source, "--checkpoint", tiny_checkpoint, "--output", path)
-    (tmp_path / "new").mkdir()
-    source.rename(tmp_path / "new" / "b.jpg")
-    assert run("--verify", path, "--checkpoint", tiny_checkpoint).exit_code == 1
-    result = run(tmp_path / "new", "--verify", path, "--checkpoint", tiny_checkpoint)
-    assert result.exit_code == 0, result.output
-
-
-@pytest.mark.parametrize(
-    ("records", "more", "said"),
-    [
-        ("gone.jsonl", [], "gone.jsonl"),
-        ("x.jsonl", ["--output", "y.jsonl"], "--verify writes nothing but its findings"),
-        ("x.jsonl", ["--confidence", "0.5"], "--verify takes the settings from the records"),
-        ("text.jsonl", [], "text.jsonl: line 1 is not a record"),
-        ("empty.jsonl", [], "empty.jsonl: holds no record"),
-    ],
-)
-def test_verify_refuses_what_is_no_file_of_records(
-    picture, tiny_checkpoint, tmp_path, monkeypatch, records, more, said
-):
-    monkeypatch.chdir(tmp_path)
-    run(picture, "--checkpoint", tiny_checkpoint, "--output", "x.jsonl")
-    Path("text.jsonl").write_text("text\n")
-    Path("empty.jsonl").write_text("")
-    result = run("--verify", records, *more, "--checkpoint", tiny_checkpoint)
-    assert result.exit_code == 2
-    assert_one_line(result, said)
-
-
-def test_verify_with_another_checkpoint_is_refused(
-    picture, tiny_checkpoint, cropping_checkpoint, tmp_path
-):
-    run(picture, "--checkpoint", tiny_checkpoint, "--output", tmp_path / "x.jsonl")
-    result = run("--verify", tmp_path / "x.jsonl", "--checkpoint", cropping_checkpoint)
-    assert result.exit_code == 2
-    assert_one_line(result, "the records are those of checkpoint tiny 0")
