@@ -6,7 +6,7 @@ from html import escape
 from records import failed, record, unknown
 
 from app import cues, flown
-from data.recognition import load_cards, look_alikes
+from data.recognition import UNREFERENCED, load_cards, look_alikes
 from data.silhouette import silhouettes
 
 OPERATORS = {
@@ -38,7 +38,16 @@ def test_the_cards_stand_side_by_side_with_every_fact_marked():
     numbers = {int(n) for n in re.findall(r">\[(\d+)\]<", html)}
     listed = html[html.index("<h4>Sources") :].count("<li>") if numbers else 0
     assert numbers == set(range(1, listed + 1))
-    assert "[unreferenced]" in html
+
+
+def test_what_has_no_source_says_so():
+    cards = load_cards()
+    bare = cards["EA-6B"]
+    assert bare.dimensions.length.source == UNREFERENCED
+    alone = [{"type": "EA-6B", "label": "EA-6B", "probability": 0.999}]
+    html = cues.cues_html(record(candidates=alone), cards)
+    row = html[html.index('<th scope="row">Length</th>') :].split("</tr>")[0]
+    assert "[unreferenced]" in row
 
 
 def test_one_candidate_alone_is_told_from_what_it_is_taken_for():
