@@ -42,12 +42,11 @@ def test_the_cards_stand_side_by_side_with_every_fact_marked():
 
 def test_what_has_no_source_says_so():
     cards = load_cards()
-    bare = cards["EA-6B"]
-    assert bare.dimensions.length.source == UNREFERENCED
-    alone = [{"type": "EA-6B", "label": "EA-6B", "probability": 0.999}]
+    assert {cue.source for cue in cards["Su-17/22"].weft.tail} == {UNREFERENCED}
+    alone = [{"type": "Su-17/22", "label": "Su-17/22", "probability": 0.999}]
     html = cues.cues_html(record(candidates=alone), cards)
-    row = html[html.index('<th scope="row">Length</th>') :].split("</tr>")[0]
-    assert "[unreferenced]" in row
+    row = html[html.index('<th scope="row">Tail</th>') :].split("</tr>")[0]
+    assert row.count("[unreferenced]") == 2
 
 
 def test_one_candidate_alone_is_told_from_what_it_is_taken_for():

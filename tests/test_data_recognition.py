@@ -21,6 +21,7 @@ from data.recognition import (
 from data.synthetic import airframe_spec, airframe_types
 from data.taxonomy import Taxonomy
 
+BOOK_SPAN = {"metres": 14.7, "source": "book"}
 TREE = {
     "fighter": {
         "label": "Fighter",
@@ -89,7 +90,8 @@ def test_every_shipped_card_holds_together():
         assert shown.type == name
         assert taxonomy.ancestor(f"type:{name}", "family").name == shown.family
         helicopter = taxonomy.path(f"type:{name}")[0].name == "helicopter"
-        assert (shown.dimensions.rotor is not None) == helicopter, name
+        assert ("rotor" in shown.measures()) <= helicopter, name
+        assert not helicopter or "swept_span" not in shown.measures(), name
         for part in WEFT:
             for fact in shown.facts(part):
                 assert fact.source is None or fact.source.title, (name, fact)
@@ -139,7 +141,7 @@ def test_every_sukhoi_mig_and_tupolev_is_told_from_something():
 
 def test_a_card_says_what_the_drawn_airframe_measures():
     for name in airframe_types():
-        measures, spec = load_cards()[name].dimensions.measures(), airframe_spec(name)
+        measures, spec = load_cards()[name].measures(), airframe_spec(name)
         assert measures["length"].metres == pytest.approx(spec["length"], rel=0.02), name
         # The drawing of the F-16 spans its tip missiles, the card the bare wing.
         rel = 0.06 if name == "F-16" else 0.025
@@ -169,7 +171,6 @@ def test_a_card_says_what_the_drawn_airframe_measures():
         ([("dimensions.length.metres", float("nan"))], "dimensions.length.metres: "),
         ([("dimensions.height.metres", 14.7)], "height is above 0.6 lengths"),
         ([("dimensions.span.metres", 5)], "span is 0.23 lengths: are two numbers swapped?"),
-        ([("dimensions.span", None)], "needs a span or a rotor"),
         (
             [("dimensions.swept_span", {"metres": 20, "source": "book"})],
             "swept_span must be less than span",
@@ -281,6 +282,17 @@ def test_side_by_side_lines_up_cues_and_keeps_what_is_unreferenced(tmp_path):
     (apart,) = shown.separations
     assert (apart.first, apart.first_shows) == ("Su-30", "two seats")
     assert shown.apart_unknown == ()
+
+
+def test_what_no_source_measures_is_left_out(tmp_path):
+    bare = card([("dimensions", None)], look_alikes=[])
+    partly = other(look_alikes=[], dimensions={"variant": "all", "span": BOOK_SPAN})
+    cards = load_cards(folder(tmp_path, bare, partly), Taxonomy(TREE))
+    assert cards["Su-27"].measures() == {}
+    shown = side_by_side(["Su-27", "Su-30"], cards)
+    assert set(shown.dimensions) == {"span"}
+    assert shown.dimensions["span"][0] is None
+    assert shown.dimensions["span"][1][:2] == (14.7, "all")
 
 
 def test_side_by_side_names_the_pairs_on_which_the_cards_are_silent(tmp_path):

@@ -76,15 +76,15 @@ class Dimensions(_Entry):
     span: of the wing, at its least sweep; None for a helicopter without one. swept_span: a swing
     wing at its greatest sweep. rotor: diameter of one main rotor. Each must lie in the range of
     real aircraft; an aeroplane is neither longer than 3.4 spans nor wider than 3.5 lengths, and
-    nothing is higher than 0.6 lengths.
+    nothing is higher than 0.6 lengths. What no source gives is left out.
     """
 
     variant: Line
-    length: Measure
+    length: Measure | None = None
     span: Measure | None = None
     swept_span: Measure | None = None
     rotor: Measure | None = None
-    height: Measure
+    height: Measure | None = None
 
     @model_validator(mode="after")
     def _plausible(self) -> Self:
@@ -92,11 +92,9 @@ class Dimensions(_Entry):
             measure = getattr(self, name)
             if measure is not None and not low <= measure.metres <= high:
                 raise ValueError(f"{name} {measure.metres:g} m is outside {low:g} to {high:g} m")
-        if self.span is None and self.rotor is None:
-            raise ValueError("needs a span or a rotor")
-        if self.height.metres > 0.6 * self.length.metres:
+        if self.length and self.height and self.height.metres > 0.6 * self.length.metres:
             raise ValueError("height is above 0.6 lengths: are two numbers swapped?")
-        if self.rotor is None and self.span is not None:
+        if self.rotor is None and self.span and self.length:
             ratio = self.span.metres / self.length.metres
             if not 1 / 3.4 <= ratio <= 3.5:
                 raise ValueError(f"span is {ratio:.2f} lengths: are two numbers swapped?")
@@ -146,7 +144,9 @@ class Weft(_Entry):
 
 
 class Card(_Entry):
-    """One card. Every `source` is a key of `sources` or `unreferenced`, and no source is unused.
+    """One card; without dimensions where no source gives any.
+
+    Every `source` is a key of `sources` or `unreferenced`, and no source is unused.
 
     A pair's may be `cards` too: whether it may is seen only with the other card at hand.
     """
@@ -155,7 +155,7 @@ class Card(_Entry):
     family: Line
     names: Names
     weft: Weft
-    dimensions: Dimensions
+    dimensions: Dimensions | None = None
     look_alikes: tuple[LookAlike, ...] = ()
     sources: dict[str, Source] = Field(default_factory=dict)
 
@@ -178,12 +178,16 @@ class Card(_Entry):
             raise ValueError("look_alikes: each names another type, and each once")
         return self
 
+    def measures(self) -> dict[str, Measure]:
+        """The dimensions that are known, by name."""
+        return {} if self.dimensions is None else self.dimensions.measures()
+
     def cited(self) -> tuple[str, ...]:
         """The source of every fact of the card, in its order, the two markers included."""
         return (*self._of_cues_and_measures(), *(pair.source for pair in self.look_alikes))
 
     def _of_cues_and_measures(self) -> tuple[str, ...]:
-        measures = [measure.source for measure in self.dimensions.measures().values()]
+        measures = [measure.source for measure in self.measures().values()]
         return (*(cue.source for cue in self._cues()), *measures)
 
     def _cues(self) -> tuple[Cue, ...]:

@@ -115,7 +115,7 @@ def _turned(pair: Separation) -> Separation:
 
 
 def _measured(card: Card, name: str) -> Measured | None:
-    measure = card.dimensions.measures().get(name)
-    if measure is None:
+    known, measure = card.dimensions, card.measures().get(name)
+    if known is None or measure is None:
         return None
-    return Measured(measure.metres, card.dimensions.variant, card.source(measure.source))
+    return Measured(measure.metres, known.variant, card.source(measure.source))
