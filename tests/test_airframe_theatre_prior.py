@@ -3,6 +3,7 @@
 import dataclasses
 from datetime import date
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -157,12 +158,11 @@ def test_it_is_counted_only_where_it_is_asked_and_something_is_there(predictor, 
     assert counted_in(empty, predictor, asked()) is None
 
 
-def test_what_looks_foreign_stays_unknown(predictor, still, monkeypatch):
+def test_what_looks_foreign_stays_unknown(predictor, still):
     [[prediction]] = predictor.predict([still], asked())
     known = KnownScores.from_arrays(np.zeros(100), np.array(["photo"] * 100))
     calibration = dataclasses.replace(predictor.calibration, known=known)
-    monkeypatch.setattr(predictor, "calibration", calibration)
-    foreign = dataclasses.replace(prediction, unknown_score=1e9)
+    foreign = dataclasses.replace(prediction, unknown_score=1e9, calibration=calibration)
     assert counted_in(foreign, predictor, asked()).verdict.status == "unknown"
 
 
@@ -183,6 +183,9 @@ def test_a_view_outside_in_quality_is_judged_by_its_own_calibration(predictor, s
     poor = dataclasses.replace(shipped, rollup=never)
     apart = dataclasses.replace(shipped, quality=gate, poor=poor)
     monkeypatch.setattr(predictor, "calibration", apart)
-    assert counted_in(prediction, predictor, asked()).verdict.status != "unknown"
-    outside = dataclasses.replace(prediction, outside=("blur",))
+    blurred = dataclasses.replace(still, rgb=cv2.GaussianBlur(still.rgb, (0, 0), 4))
+    [[inside], [outside]] = predictor.predict([still, blurred], asked())
+    assert not inside.outside
+    assert "blur" in outside.outside
+    assert counted_in(inside, predictor, asked()).verdict.status != "unknown"
     assert counted_in(outside, predictor, asked()).verdict.status == "unknown"
