@@ -4,7 +4,12 @@ import json
 import zlib
 
 import numpy as np
+from clips import write
+from pictures import noise
+from PIL import Image
 
+from airframe.archive import Archive
+from airframe.archive_files import ArchiveFiles
 from airframe.batch import Task, answer_all, find_files
 from airframe.looking import Sighting
 from airframe.predictor import Outputs, Predictor, Settings
@@ -46,6 +51,30 @@ def answered(inputs, predictor, sink, task=None):
         sink.write(record)
         made += 1
     return made
+
+
+def archived(output, inputs, predictor, task=None):
+    """Answer files into an archive as infer.py does; returns it and the groups of what is alike."""
+    task = task or Task(Settings(), 2)
+    archive = Archive(ArchiveFiles.parse(str(output)), predictor, task.settings, ["in"])
+    answered(inputs, predictor, archive.journal, task)
+    groups = archive.finish()
+    return archive, groups
+
+
+def assorted(place, drawn_set):
+    """`place`, made a folder of four stills, one of them twice and one with a name of signs, two
+    clips alike and a bad file."""
+    place.mkdir()
+    pictures = sorted(drawn_set.parent.rglob("*.jpg"))
+    for name, number in (("a.jpg", 0), ("b<b>&'\".jpg", 1), ("c.jpg", 2), ("copy.jpg", 0)):
+        (place / name).write_bytes(pictures[number].read_bytes())
+    Image.fromarray(noise(96, 64)).save(place / "=d.png")
+    frames = [noise(96, 64), noise(96, 64)[::-1], noise(96, 64)[:, ::-1]]
+    write(place / "e.mp4", frames, stamps=[0, 100, 200])
+    write(place / "f.mkv", frames, stamps=[0, 100, 200], coder={"crf": "30"})
+    (place / "g.jpg").write_text("<script>no picture</script>")
+    return place
 
 
 def lines(path):

@@ -7,10 +7,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from archives import answered, lines, quick
-from clips import write
-from pictures import noise
-from PIL import Image
+from archives import answered, archived, assorted, lines, quick
 
 from airframe.archive import Archive
 from airframe.archive_files import ArchiveFiles
@@ -22,7 +19,6 @@ from airframe.record import columns
 from models.card import digest
 
 ROOT = Path(__file__).parent.parent
-SCHEMA = json.loads((ROOT / "docs" / "record.schema.json").read_text("utf-8"))
 
 
 @pytest.fixture(scope="module")
@@ -32,26 +28,7 @@ def predictor(tiny_checkpoint):
 
 @pytest.fixture
 def folder(tmp_path, drawn_set):
-    """Four stills, one of them twice and one with a name of signs, two clips alike, a bad file."""
-    place = tmp_path / "in"
-    place.mkdir()
-    pictures = sorted(drawn_set.parent.rglob("*.jpg"))
-    for name, number in (("a.jpg", 0), ("b<b>&'\".jpg", 1), ("c.jpg", 2), ("copy.jpg", 0)):
-        (place / name).write_bytes(pictures[number].read_bytes())
-    Image.fromarray(noise(96, 64)).save(place / "=d.png")
-    frames = [noise(96, 64), noise(96, 64)[::-1], noise(96, 64)[:, ::-1]]
-    write(place / "e.mp4", frames, stamps=[0, 100, 200])
-    write(place / "f.mkv", frames, stamps=[0, 100, 200], coder={"crf": "30"})
-    (place / "g.jpg").write_text("<script>no picture</script>")
-    return place
-
-
-def run(output, inputs, predictor, task=None):
-    task = task or Task(Settings(), 2)
-    archive = Archive(ArchiveFiles.parse(str(output)), predictor, task.settings, ["in"])
-    answered(inputs, predictor, archive.journal, task)
-    groups = archive.finish()
-    return archive, groups
+    return assorted(tmp_path / "in", drawn_set)
 
 
 # --- names ----------------------------------------------------------------------------------------
@@ -91,7 +68,7 @@ def test_parquet_without_pyarrow_is_refused_at_once(monkeypatch):
 def test_csv_and_parquet_say_what_the_journal_says(tmp_path, folder, predictor):
     from pyarrow import parquet
 
-    run(f"{tmp_path}/out/", [folder], predictor)
+    archived(f"{tmp_path}/out/", [folder], predictor)
     records = lines(tmp_path / "out" / "records.jsonl")
     with (tmp_path / "out" / "records.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
@@ -116,13 +93,13 @@ def test_what_a_spreadsheet_would_run_is_text_in_csv_alone(
     tmp_path, folder, predictor, monkeypatch
 ):
     monkeypatch.chdir(folder)
-    run(tmp_path / "x.csv", ["=d.png"], predictor)
+    archived(tmp_path / "x.csv", ["=d.png"], predictor)
     assert lines(tmp_path / "x.jsonl")[0]["source"]["path"] == "=d.png"
     assert ",'=d.png," in (tmp_path / "x.csv").read_text("utf-8")
 
 
 def test_files_that_show_the_same_share_a_group(tmp_path, folder, predictor):
-    _, groups = run(tmp_path / "x.csv", [folder], predictor)
+    _, groups = archived(tmp_path / "x.csv", [folder], predictor)
     named = {Path(path).name: group for path, group in groups.items()}
     assert named == {"a.jpg": 2, "copy.jpg": 2, "=d.png": 1, "e.mp4": 1, "f.mkv": 1}
     with (tmp_path / "x.csv").open(newline="", encoding="utf-8") as file:
@@ -132,9 +109,9 @@ def test_files_that_show_the_same_share_a_group(tmp_path, folder, predictor):
 
 
 def test_another_table_is_made_from_the_same_journal(tmp_path, folder, predictor):
-    run(tmp_path / "x.csv", [folder], predictor)
+    archived(tmp_path / "x.csv", [folder], predictor)
     before = (tmp_path / "x.jsonl").read_bytes()
-    _, made = run(tmp_path / "x.html", [folder], predictor)
+    _, made = archived(tmp_path / "x.html", [folder], predictor)
     assert (tmp_path / "x.jsonl").read_bytes() == before
     assert made
     assert (tmp_path / "x.html").stat().st_size > 1000
@@ -168,7 +145,7 @@ class Page(HTMLParser):
 
 
 def test_the_contact_sheet_is_sorted_by_doubt_and_fetches_nothing(tmp_path, folder, predictor):
-    run(tmp_path / "x.html", [folder], predictor)
+    archived(tmp_path / "x.html", [folder], predictor)
     text = (tmp_path / "x.html").read_text("utf-8")
     page = Page(text)
     assert {tag for tag, _ in page.tags}.isdisjoint({"script", "link", "iframe", "b"})
@@ -197,7 +174,7 @@ def test_the_contact_sheet_is_sorted_by_doubt_and_fetches_nothing(tmp_path, fold
 def test_a_thumbnail_is_small_and_of_the_file_that_was_answered(tmp_path, folder, predictor):
     (folder / "c.jpg").write_bytes((folder / "a.jpg").read_bytes())
     path = tmp_path / "x.jsonl"
-    run(path, [folder / "b<b>&'\".jpg", folder / "c.jpg", folder / "e.mp4"], predictor)
+    archived(path, [folder / "b<b>&'\".jpg", folder / "c.jpg", folder / "e.mp4"], predictor)
     (folder / "c.jpg").write_bytes((folder / "a.jpg").read_bytes() + b"\0")
     (folder / "e.mp4").unlink()
     write_contact_sheet(tmp_path / "x.html", path, {})
@@ -210,7 +187,7 @@ def test_a_thumbnail_is_small_and_of_the_file_that_was_answered(tmp_path, folder
 
 def test_a_thousand_cards_are_there_and_the_rest_is_told(tmp_path, folder, predictor, monkeypatch):
     path = tmp_path / "x.jsonl"
-    run(path, [folder / "a.jpg"], predictor)
+    archived(path, [folder / "a.jpg"], predictor)
     [record] = lines(path)
     with path.open("w") as file:
         for number in range(3000):
@@ -229,7 +206,7 @@ def test_a_thousand_cards_are_there_and_the_rest_is_told(tmp_path, folder, predi
 
 
 def test_the_manifest_seals_the_run(tmp_path, folder, predictor):
-    archive, _ = run(tmp_path / "x.csv", [folder], predictor)
+    archive, _ = archived(tmp_path / "x.csv", [folder], predictor)
     said = json.loads((tmp_path / "x.manifest.json").read_text("utf-8"))
     body = {key: value for key, value in said.items() if key != "sha256"}
     assert said["sha256"] == digest(body)
@@ -258,7 +235,7 @@ def test_a_run_goes_on_in_another_engine_and_the_manifest_says_so(
 ):
     engines = [Predictor(tiny_checkpoint, "cpu", engine) for engine in ("onnx", "torch")]
     for given, predictor in zip(([folder / "a.jpg"], [folder]), engines, strict=True):
-        run(tmp_path / "x.csv", given, predictor)
+        archived(tmp_path / "x.csv", given, predictor)
     counts = json.loads((tmp_path / "x.manifest.json").read_text("utf-8"))["counts"]["by_engine"]
     told = [record["model"]["engine"] for record in lines(tmp_path / "x.jsonl")]
     assert counts == {one.engine.name: told.count(one.engine.name) for one in engines}
@@ -276,7 +253,7 @@ def test_a_run_goes_on_in_another_engine_and_the_manifest_says_so(
     ],
 )
 def test_any_change_shows(tmp_path, folder, predictor, spoil, said):
-    archive, _ = run(tmp_path / "x.csv", [folder], predictor)
+    archive, _ = archived(tmp_path / "x.csv", [folder], predictor)
     spoil(tmp_path)
     [fault] = manifest_faults(archive.outputs.manifest, archive.outputs.journal)
     assert said in fault
@@ -297,16 +274,13 @@ def test_a_run_broken_off_says_so_and_is_finished_by_the_next(tmp_path, folder, 
     assert not (tmp_path / "x.csv").exists()
     [fault] = manifest_faults(outputs.manifest, outputs.journal)
     assert "broken off" in fault
-    run(tmp_path / "x.csv", [folder], predictor)
+    archived(tmp_path / "x.csv", [folder], predictor)
     assert manifest_faults(outputs.manifest, outputs.journal) == []
 
 
 def test_a_killed_run_leaves_no_manifest_of_an_older_state(tmp_path, folder, predictor):
-    run(tmp_path / "x.csv", [folder / "a.jpg"], predictor)
+    archived(tmp_path / "x.csv", [folder / "a.jpg"], predictor)
     Archive(
         ArchiveFiles.parse(str(tmp_path / "x.csv")), predictor, Task(Settings()).settings, ["in"]
     )
     assert not (tmp_path / "x.manifest.json").exists()
-
-
-# --- the schema -----------------------------------------------------------------------------------

@@ -9,9 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from archives import answered, lines, quick
-from clips import write
-from pictures import noise
+from archives import archived, assorted, lines, quick
 from PIL import Image
 
 from airframe import batch
@@ -34,29 +32,7 @@ def predictor(tiny_checkpoint):
 
 @pytest.fixture
 def folder(tmp_path, drawn_set):
-    """Four stills, one of them twice and one with a name of signs, two clips alike, a bad file."""
-    place = tmp_path / "in"
-    place.mkdir()
-    pictures = sorted(drawn_set.parent.rglob("*.jpg"))
-    for name, number in (("a.jpg", 0), ("b<b>&'\".jpg", 1), ("c.jpg", 2), ("copy.jpg", 0)):
-        (place / name).write_bytes(pictures[number].read_bytes())
-    Image.fromarray(noise(96, 64)).save(place / "=d.png")
-    frames = [noise(96, 64), noise(96, 64)[::-1], noise(96, 64)[:, ::-1]]
-    write(place / "e.mp4", frames, stamps=[0, 100, 200])
-    write(place / "f.mkv", frames, stamps=[0, 100, 200], coder={"crf": "30"})
-    (place / "g.jpg").write_text("<script>no picture</script>")
-    return place
-
-
-def run(output, inputs, predictor, task=None):
-    task = task or Task(Settings(), 2)
-    archive = Archive(ArchiveFiles.parse(str(output)), predictor, task.settings, ["in"])
-    answered(inputs, predictor, archive.journal, task)
-    groups = archive.finish()
-    return archive, groups
-
-
-# --- names ----------------------------------------------------------------------------------------
+    return assorted(tmp_path / "in", drawn_set)
 
 
 @pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="no /proc")
@@ -122,7 +98,7 @@ def test_a_hostile_folder_costs_its_bad_files_alone(tmp_path, drawn_set, predict
 
     wanted[str(place / "б.JPG")] = "not_an_image"
     monkeypatch.setattr(batch, "read_any", fickle)
-    run(f"{tmp_path}/out/", [place], predictor)
+    archived(f"{tmp_path}/out/", [place], predictor)
     records = lines(tmp_path / "out" / "records.jsonl")
     got = {r["source"]["path"]: r["failure"] and r["failure"]["code"] for r in records}
     assert got == wanted
@@ -151,7 +127,7 @@ def test_a_folder_that_cannot_be_opened_is_named(tmp_path, drawn_set, predictor,
         return real(path)
 
     monkeypatch.setattr(os, "scandir", scandir)
-    run(tmp_path / "x.jsonl", [tmp_path / "in"], predictor)
+    archived(tmp_path / "x.jsonl", [tmp_path / "in"], predictor)
     last = lines(tmp_path / "x.jsonl")[-1]
     assert last["source"]["path"] == str(tmp_path / "in" / "shut")
     assert last["failure"]["code"] == "missing"
@@ -160,11 +136,8 @@ def test_a_folder_that_cannot_be_opened_is_named(tmp_path, drawn_set, predictor,
 
 def test_what_no_system_call_takes_is_refused_as_missing(predictor, tmp_path):
     given = ["a\0b.jpg", "a\0*", f"{'x' * 5000}.jpg", "\ud800.jpg", ""]
-    run(tmp_path / "x.jsonl", given, predictor)
+    archived(tmp_path / "x.jsonl", given, predictor)
     assert {r["failure"]["code"] for r in lines(tmp_path / "x.jsonl")} == {"missing"}
-
-
-# --- memory ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="no /proc")
@@ -218,4 +191,4 @@ def resident():
 
 def test_no_port_is_opened(monkeypatch, tmp_path, folder, predictor):
     monkeypatch.setattr(socket, "socket", lambda *_: pytest.fail("a socket was opened"))
-    run(f"{tmp_path}/out/", [folder], predictor)
+    archived(f"{tmp_path}/out/", [folder], predictor)

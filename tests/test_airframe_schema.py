@@ -6,13 +6,11 @@ from pathlib import Path
 import jsonschema
 import numpy as np
 import pytest
-from archives import answered, lines, quick, twice_seen
+from archives import archived, assorted, lines, quick, twice_seen
 from clips import write
-from pictures import noise, picture
+from pictures import picture
 from PIL import Image
 
-from airframe.archive import Archive
-from airframe.archive_files import ArchiveFiles
 from airframe.batch import Task
 from airframe.predictor import Predictor, Settings
 from airframe.record import csv_row
@@ -29,29 +27,7 @@ def predictor(tiny_checkpoint):
 
 @pytest.fixture
 def folder(tmp_path, drawn_set):
-    """Four stills, one of them twice and one with a name of signs, two clips alike, a bad file."""
-    place = tmp_path / "in"
-    place.mkdir()
-    pictures = sorted(drawn_set.parent.rglob("*.jpg"))
-    for name, number in (("a.jpg", 0), ("b<b>&'\".jpg", 1), ("c.jpg", 2), ("copy.jpg", 0)):
-        (place / name).write_bytes(pictures[number].read_bytes())
-    Image.fromarray(noise(96, 64)).save(place / "=d.png")
-    frames = [noise(96, 64), noise(96, 64)[::-1], noise(96, 64)[:, ::-1]]
-    write(place / "e.mp4", frames, stamps=[0, 100, 200])
-    write(place / "f.mkv", frames, stamps=[0, 100, 200], coder={"crf": "30"})
-    (place / "g.jpg").write_text("<script>no picture</script>")
-    return place
-
-
-def run(output, inputs, predictor, task=None):
-    task = task or Task(Settings(), 2)
-    archive = Archive(ArchiveFiles.parse(str(output)), predictor, task.settings, ["in"])
-    answered(inputs, predictor, archive.journal, task)
-    groups = archive.finish()
-    return archive, groups
-
-
-# --- names ----------------------------------------------------------------------------------------
+    return assorted(tmp_path / "in", drawn_set)
 
 
 def test_every_kind_of_record_is_as_the_schema_says(
@@ -77,14 +53,14 @@ def test_every_kind_of_record_is_as_the_schema_says(
     )
     kinds = set()
     for name, (inputs, who, task) in runs.items():
-        run(tmp_path / f"{name}.jsonl", inputs, who, task)
+        archived(tmp_path / f"{name}.jsonl", inputs, who, task)
         for record in lines(tmp_path / f"{name}.jsonl"):
             validator.validate(record)
             assert described(record, SCHEMA) == []
             frame, track = record["source"]["frame"], record["track"] or {}
             kinds.add((record["status"], bool(frame), "frames" in track, bool(record["box"])))
     boxed = Task(Settings(), box=[10, 10, 60, 50])
-    run(tmp_path / "user.jsonl", [folder / "exif.jpg"], crops, boxed)
+    archived(tmp_path / "user.jsonl", [folder / "exif.jpg"], crops, boxed)
     [record] = lines(tmp_path / "user.jsonl")
     validator.validate(record)
     assert record["located"]["by"] == "user"
@@ -124,7 +100,7 @@ def described(record, schema):
     ],
 )
 def test_the_schema_refuses_what_is_no_record(tmp_path, folder, predictor, spoil, where):
-    run(tmp_path / "x.jsonl", [folder / "a.jpg"], predictor, Task(Settings(confidence=0.05)))
+    archived(tmp_path / "x.jsonl", [folder / "a.jpg"], predictor, Task(Settings(confidence=0.05)))
     [record] = lines(tmp_path / "x.jsonl")
     spoil(record)
     with pytest.raises(jsonschema.ValidationError) as caught:
@@ -141,7 +117,7 @@ def test_what_a_theatre_says_fits_the_schema_and_the_tables(tmp_path, folder, pr
         day=parse_day("2015-10-03"),
         theatre_prior=True,
     )
-    run(f"{tmp_path}/out/", [folder / "a.jpg"], predictor, Task(settings))
+    archived(f"{tmp_path}/out/", [folder / "a.jpg"], predictor, Task(settings))
     [record] = lines(tmp_path / "out" / "records.jsonl")
     jsonschema.validate(record, SCHEMA, jsonschema.Draft202012Validator)
     assert described(record, SCHEMA) == []
@@ -158,7 +134,7 @@ def test_what_a_theatre_says_fits_the_schema_and_the_tables(tmp_path, folder, pr
 
 
 def test_what_is_measured_or_not_fits_the_schema(tmp_path, folder, predictor):
-    run(tmp_path / "x.jsonl", [folder / "a.jpg"], predictor)
+    archived(tmp_path / "x.jsonl", [folder / "a.jpg"], predictor)
     [record] = lines(tmp_path / "x.jsonl")
     assert record["uncertainty"]["quality"]["measures"]
     for told in (0.5, None):
@@ -167,6 +143,3 @@ def test_what_is_measured_or_not_fits_the_schema(tmp_path, folder, predictor):
         jsonschema.validate(record, SCHEMA, jsonschema.Draft202012Validator)
     record["uncertainty"]["quality"] = None
     jsonschema.validate(record, SCHEMA, jsonschema.Draft202012Validator)
-
-
-# --- hostile folders ------------------------------------------------------------------------------
