@@ -18,8 +18,6 @@ from airframe.predictor import Predictor, Settings
 from airframe.record import columns
 from models.card import digest
 
-ROOT = Path(__file__).parent.parent
-
 
 @pytest.fixture(scope="module")
 def predictor(tiny_checkpoint):

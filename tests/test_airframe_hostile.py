@@ -22,8 +22,6 @@ from airframe.sinks import Rows
 from data.images import Still, StillError
 from data.images.file import plain
 
-ROOT = Path(__file__).parent.parent
-
 
 @pytest.fixture(scope="module")
 def predictor(tiny_checkpoint):

@@ -2,6 +2,7 @@
 
 import re
 from html import escape
+from pathlib import Path
 
 from records import failed, record, unknown
 
@@ -101,3 +102,15 @@ def test_who_flew_it_is_told_with_its_sources_only_where_it_was_asked():
     assert "2015-10-03" in flown.operators_html(
         unknown(operators=OPERATORS | {"date": "2015-10-03", "decisive": True})
     )
+
+
+def test_the_hash_of_a_photograph_breaks_where_a_telephone_ends(browser):
+    cards = load_cards()
+    assert any(key.startswith("photo-") for key in cards["Ka-52"].sources)
+    alone = [{"type": "Ka-52", "label": "Ka-52", "probability": 0.9}]
+    html = cues.cues_html(record(candidates=alone), cards).replace("<details>", "<details open>")
+    style = (Path(cues.__file__).parent / "style.css").read_text("utf-8")
+    page = browser.new_page(viewport={"width": 390, "height": 900})
+    page.set_content(f"<style>{style}</style>{html}")
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    page.close()
