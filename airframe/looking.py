@@ -79,10 +79,17 @@ def specks(picture: RGB, localizer: Locator) -> list[Box]:
             cut = (left and x0 < _RIM) or (top and y0 < _RIM)
             cut = cut or (right < width and right - left - x1 < _RIM)
             cut = cut or (bottom < height and bottom - top - y1 < _RIM)
-            if not cut and sqrt((x1 - x0) * (y1 - y0)) < _SPECK * shrinks:
+            if not cut and is_speck((x0, y0, x1, y1), (height, width), localizer):
                 found.append(Box(x0 + left, y0 + top, x1 + left, y1 + top, score))
     table = np.array(found, np.float32).reshape(-1, 5)
     return [found[i] for i in suppressed(table[:, :4], table[:, 4], OVERLAP).tolist()]
+
+
+def is_speck(box: Sequence[float], frame: tuple[int, int], localizer: Locator) -> bool:
+    """Whether a box, in pixels of a `frame` (height, width), is too small to be seen in all of it:
+    only parts of it show such an aircraft."""
+    x0, y0, x1, y1 = box
+    return sqrt((x1 - x0) * (y1 - y0)) < _SPECK * max(frame) / localizer.card.long_side
 
 
 def _stretches(length: int, across: int) -> list[tuple[int, int]]:

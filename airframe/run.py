@@ -7,24 +7,17 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
 import airframe
-from airframe.clip_calibration import Looking, fit_clips
+from airframe.clip_calibration import Looking
 from airframe.config import Config, ConfigError, dump_config
-from airframe.corpus import Corpus, allowed_matrix, build_corpus, with_boxes, without_boxes
-from airframe.decision import Calibration, fit_absence
-from airframe.degraded import look_at, mixed
-from airframe.doubt import DoubtScale, entropy, split_doubt
-from airframe.evaluation import Evaluated, evaluate
-from airframe.looking import found_boxes, sightings
-from airframe.mending import fit_poor
+from airframe.corpus import Corpus, build_corpus, with_boxes, without_boxes
+from airframe.evaluation import evaluate
+from airframe.looking import found_boxes
 from airframe.plots import plot_confusion, plot_curves, plot_reliability
 from airframe.processes import (
     emulates_bf16,
@@ -33,17 +26,14 @@ from airframe.processes import (
     wait_until_prepared,
 )
 from airframe.provenance import provenance
-from airframe.quality import QualityGate, as_row
 from airframe.report import figures_table
-from airframe.training import CHUNK, eval_loader, fit, input_spec
-from data.images import open_still
+from airframe.still_calibration import calibrate
+from airframe.training import fit, input_spec
 from data.manifest import Box, Sample
-from data.quality import measures
 from data.splits import write_splits
-from data.views import pixels
 from models.checkpoint import LOCALIZER, Checkpoint, load_checkpoint, save_checkpoint
 from models.classifier import Classifier
-from models.ensemble import Ensemble, Look, together
+from models.ensemble import Ensemble, Look
 from models.localizer import Localizer, load_localizer, save_localizer
 from models.weights import round_weights
 
@@ -88,7 +78,7 @@ def train_run(config: Config, console: Console, *, resume: bool = False) -> Path
     round_weights(classifier)
     networks, looks, backbones = _all_looks(classifier, config, members)
     looking = Looking(Ensemble(networks, looks).eval(), localizer)
-    calibration, evaluated = _calibrate(looking, corpus, config, run)
+    calibration, evaluated = calibrate(looking, corpus, config, run)
     figures = evaluate(evaluated)
     checkpoint = Checkpoint(
         name=config.name,
@@ -207,166 +197,3 @@ def _announce(corpus: Corpus, config: Config, console: Console) -> None:
             highlight=False,
             soft_wrap=True,
         )
-
-
-def _calibrate(
-    looking: Looking,
-    corpus: Corpus,
-    config: Config,
-    run: Path,
-) -> tuple[Calibration, Evaluated]:
-    """Fit on the calibration split's labelled samples; answer the val split with it."""
-    cached: dict[str, NDArray[Any]] = {}
-    for split in ("calibration", "val"):
-        samples = corpus.split(split)
-        looks = ensemble_looks(looking.ensemble, corpus, samples, config)
-        cached[split] = together(list(torch.from_numpy(looks).unbind(1))).numpy()
-        cached[f"{split}_looks"] = looks
-        cached[f"{split}_paths"] = np.array([sample.key for sample in samples])
-    np.savez_compressed(run / "logits.npz", allow_pickle=False, **cached)
-    samples = corpus.split("calibration")
-    allowed = allowed_matrix(samples, corpus.taxonomy, corpus.classes)
-    labelled = np.asarray(allowed.any(axis=1))
-    known = [s for s, has in zip(samples, labelled, strict=True) if has]
-    calibration = Calibration.fit(
-        cached["calibration"][labelled],
-        allowed[labelled],
-        [s.kind for s in known],
-        corpus.taxonomy,
-        corpus.classes,
-        coverage=config.calibration.coverage,
-        confidence=config.calibration.confidence,
-        false_unknown=config.calibration.false_unknown,
-        thin=thin_types(corpus, config),
-    )
-    calibration = _usual(calibration, cached["calibration_looks"][labelled], known)
-    if looking.localizer is not None:
-        calibration = _absence(
-            cached["calibration"], samples, looking.localizer, calibration, config
-        )
-        if config.calibration.track_frames:
-            calibration = fit_clips(looking, known, allowed[labelled], calibration, corpus, config)
-    calibration = _poor(looking, known, calibration, corpus, config)
-    val = corpus.split("val")
-    evaluated = Evaluated.answer(
-        val,
-        cached["val"],
-        allowed_matrix(val, corpus.taxonomy, corpus.classes),
-        calibration,
-        corpus.taxonomy,
-        corpus.classes,
-        faint=_faint(val, looking.localizer),
-        measures=np.stack([_view(sample) for sample in val]),
-    )
-    return calibration, evaluated
-
-
-def _poor(
-    looking: Looking,
-    known: Sequence[Sample],
-    calibration: Calibration,
-    corpus: Corpus,
-    config: Config,
-) -> Calibration:
-    """With a calibration of their own for views outside in quality, from `known` degraded."""
-    draws = config.calibration.degraded
-    if not draws or calibration.quality is None:
-        return calibration
-    looked = look_at(
-        known,
-        lambda sample: mixed(sample, draws),
-        looking,
-        lambda todo: track(todo, "degrading", transient=True),
-    )
-    poor = fit_poor(
-        looked.logits,
-        allowed_matrix(looked.samples, corpus.taxonomy, corpus.classes),
-        looked.kinds,
-        calibration.quality.flagged(looked.measures),
-        calibration,
-        corpus.taxonomy,
-        corpus.classes,
-    )
-    return replace(calibration, poor=poor)
-
-
-def _usual(
-    calibration: Calibration, looks: NDArray[np.float32], known: Sequence[Sample]
-) -> Calibration:
-    """With what is usual of known pictures: doubts, from the logits (N, L, C), and views."""
-    kinds = np.array([s.kind for s in known])
-    logits = looks.astype(np.float64).mean(axis=1)
-    doubts = {"picture": DoubtScale.from_arrays(entropy(calibration.probs(logits)), kinds)}
-    if looks.shape[1] > 1:
-        _, information = split_doubt(looks, calibration.temperature)
-        doubts["model"] = DoubtScale.from_arrays(information, kinds)
-    views = [_view(sample) for sample in known]
-    gate = QualityGate.from_arrays(np.stack(views), kinds, calibration.false_unknown)
-    return replace(calibration, doubts=doubts, quality=gate)
-
-
-def _view(sample: Sample) -> NDArray[np.float64]:
-    """The measures of what is looked at in a picture, in the order of MEASURES."""
-    rgb = open_still(sample.path).rgb
-    return as_row(measures(rgb, pixels(sample.boxes[0], rgb) if sample.boxes else None))
-
-
-def thin_types(corpus: Corpus, config: Config) -> tuple[str, ...]:
-    """The types with fewer than `calibration.least_pictures` photographs in the train split."""
-    seen = Counter(
-        sample.node
-        for sample in corpus.split("train")
-        if sample.kind not in config.data.train_only_kinds
-    )
-    least = config.calibration.least_pictures
-    return tuple(name for name in corpus.classes if seen[f"type:{name}"] < least)
-
-
-def ensemble_looks(
-    ensemble: Ensemble, corpus: Corpus, samples: Sequence[Sample], config: Config
-) -> NDArray[np.float32]:
-    """Logits (N, L, C) of each look at samples, as the checkpoint will see them."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    ensemble.to(device)
-    rows = []
-    for look in ensemble.looks:
-        seen = samples if look.view == "box" else [replace(s, boxes=()) for s in samples]
-        loader = eval_loader(corpus, seen, look.spec, CHUNK, config.train.workers)
-        outputs = [ensemble.looked(look, batch.image) for batch in loader]
-        rows.append(torch.cat([output.logits for output in outputs]))
-    looks: NDArray[np.float32] = torch.stack(rows, dim=1).numpy()
-    return looks
-
-
-def _faint(samples: Sequence[Sample], localizer: Localizer | None) -> NDArray[np.float64]:
-    """The best score (N,) of what a localizer saw where it found nothing; NaN elsewhere."""
-    return np.array(
-        [
-            np.nan
-            if localizer is None or s.boxes
-            else sightings(open_still(s.path).rgb, localizer)[0].faint
-            for s in samples
-        ]
-    )
-
-
-def _absence(
-    logits: NDArray[np.float32],
-    samples: Sequence[Sample],
-    localizer: Localizer,
-    calibration: Calibration,
-    config: Config,
-) -> Calibration:
-    """With `absence` and `faint`; as it is without a picture that has no aircraft."""
-    empty = [
-        i for i, s in enumerate(samples) if s.kind in config.data.backdrop_kinds and not s.boxes
-    ]
-    if not empty:
-        return calibration
-    alarm = config.calibration.false_alarm
-    faint = _faint([s for s in samples if s.node], localizer)
-    return replace(
-        calibration,
-        absence=fit_absence(-logits[empty].max(axis=1), alarm),
-        faint=fit_absence(faint[~np.isnan(faint)], alarm),
-    )

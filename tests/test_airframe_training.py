@@ -9,7 +9,7 @@ import torch
 
 from airframe.config import Config, ConfigError, DataConfig, TrainConfig
 from airframe.corpus import build_corpus
-from airframe.run import ensemble_looks
+from airframe.still_calibration import ensemble_looks
 from airframe.training import (
     fit,
     input_spec,
