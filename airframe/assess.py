@@ -14,8 +14,7 @@ from airframe.calibration import Floats
 from airframe.config import load_config
 from airframe.corpus import allowed_matrix, relabel, without_dropped
 from airframe.evaluation import Evaluated, evaluate
-from airframe.predictor import Predictor
-from airframe.seen import LOOKS, AssessError, Progress, cached
+from airframe.seen import LOOKS, AssessError, Progress, cached, measuring
 from data.manifest import SPLITS, Sample, read_manifest
 from data.taxonomy import Taxonomy
 
@@ -79,7 +78,7 @@ def assess(
     """
     if task.look not in LOOKS:
         raise AssessError(f"look {task.look!r} is none of {', '.join(LOOKS)}")
-    predictor = Predictor(task.checkpoint, device)
+    predictor = measuring(task.checkpoint, device)
     predictor.calibration.scores.q_hat(coverage or predictor.calibration.coverage)
     kept, outside = samples_of(task, predictor.classes)
     seen = cached(kept, predictor, task.look, task.cache, batch_size, progress)

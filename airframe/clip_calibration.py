@@ -20,9 +20,9 @@ from airframe.evaluation import Evaluated, evaluate
 from airframe.foreign import KnownScores, unknown_scores
 from airframe.looking import Sighting, sightings
 from airframe.mending import KEPT
-from airframe.predictor import Outputs, Predictor, outputs_of
+from airframe.predictor import Outputs, outputs_of
 from airframe.quality import as_row
-from airframe.seen import AssessError
+from airframe.seen import AssessError, measuring
 from airframe.tracks import fit_correlation, pool_logits
 from data.footage import filmed
 from data.images import Still, open_still
@@ -111,7 +111,7 @@ def assess_clips(
     (as if copies), all judged as a still is, and `pooled` (as the checkpoint does). Raises as
     `airframe.assess.assess`.
     """
-    predictor = Predictor(task.checkpoint, device)
+    predictor = measuring(task.checkpoint, device)
     if predictor.localizer is None:
         raise AssessError(f"checkpoint {task.checkpoint}: has no localizer to follow aircraft with")
     kept, _ = samples_of(task, predictor.classes)

@@ -20,7 +20,7 @@ from airframe.foreign import unknown_scores
 from airframe.mending import ALIKE, Mend, fit_mends
 from airframe.predictor import Predictor
 from airframe.quality import QualityGate
-from airframe.seen import AssessError
+from airframe.seen import AssessError, measuring
 from data.manifest import Sample
 from data.severity import DEGRADATIONS, SEVERITIES
 
@@ -43,7 +43,7 @@ def assess_degraded(
     after each mend. `cache` is a path whose stem the files of
     looks get; None keeps none. Raises as `airframe.assess.assess`.
     """
-    predictor = Predictor(task.checkpoint, device)
+    predictor = measuring(task.checkpoint, device)
     shipped, taxonomy, classes = (
         predictor.calibration,
         predictor.checkpoint.taxonomy,

@@ -19,6 +19,7 @@ from data.images import Still, StillError, open_still
 from data.manifest import Box, Sample
 from data.quality import measures
 from data.views import RGB, pixels
+from models.checkpoint import read_checkpoint
 
 Batches = list[Sequence[Sample]]
 Progress = Callable[[Batches], Iterable[Sequence[Sample]]]
@@ -50,6 +51,14 @@ class Seen:
         samples = [self.samples[i] for i in keep]
         kept = self.faint[keep], self.sizes[keep], self.measures[keep]
         return Seen(samples, outputs, *kept, self.failures)
+
+
+def measuring(checkpoint: Path, device: str) -> Predictor:
+    """A checkpoint to be measured, in the faster engine, with all cores for each picture.
+
+    Raises CheckpointError (see `Predictor`).
+    """
+    return Predictor(checkpoint, device, "auto", abreast=False)
 
 
 def look_at(
@@ -127,13 +136,9 @@ def cached(
 
 def network_digest(predictor: Predictor) -> str:
     """SHA-256 of all that decides what the network says: a new calibration changes nothing."""
-    card = predictor.checkpoint
+    card, weights = read_checkpoint(predictor.engine.folder)
     said = json.dumps([[look.to_dict() for look in card.looks], card.localizer, card.classes])
-    digest = hashlib.sha256(said.encode())
-    for network in predictor.ensemble.networks:
-        for name, values in network.state_dict().items():
-            digest.update(name.encode() + values.cpu().numpy().tobytes())
-    return digest.hexdigest()
+    return hashlib.sha256(b"".join([said.encode(), *weights])).hexdigest()
 
 
 def _version(sample: Sample) -> str:

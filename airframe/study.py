@@ -20,13 +20,15 @@ from airframe.doubt import entropy, split_doubt
 from airframe.foreign_scores import Head, Known, auroc, fpr95
 from airframe.predictor import Outputs, Predictor
 from airframe.quality import as_row
-from airframe.seen import LOOKS, Progress, Seen, cached
+from airframe.seen import LOOKS, Progress, Seen, cached, measuring
 from data.degrade import overlay_text
 from data.images import Still
 from data.manifest import Sample
 from data.quality import measures
 from data.synthetic.sky import draw_sky
 from data.views import RGB
+from models.checkpoint import read_checkpoint
+from models.packed import unpacked
 
 PER_TYPE = 12  # training pictures of each type that the scores on features are fitted to
 GENERATED = 50  # pictures of each kind that no camera took
@@ -50,11 +52,10 @@ def study(task: Task, batch_size: int, device: str, progress: Progress) -> dict[
 
     Raises as `airframe.assess.assess`, and AssessError where the manifest has no splits.
     """
-    predictor = Predictor(task.checkpoint, device)
-    layer = predictor.ensemble.networks[predictor.checkpoint.looks[0].network].head
-    head = Head(
-        layer.weight.detach().cpu().double().numpy(), layer.bias.detach().cpu().double().numpy()
-    )
+    predictor = measuring(task.checkpoint, device)
+    card, files = read_checkpoint(task.checkpoint)
+    first = unpacked(files[card.looks[0].network])
+    head = Head(*(first[name].astype(np.float64) for name in ("head.weight", "head.bias")))
     collected = collect(task, predictor, batch_size, progress)
     return {
         "checkpoint": {"name": predictor.checkpoint.name, "sha256": predictor.checkpoint.sha256},
