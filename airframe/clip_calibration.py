@@ -180,5 +180,6 @@ def filmed_looks(
     rng = np.random.default_rng((seed, zlib.crc32(sample.key.encode())))
     pictures = filmed(open_still(sample.path).rgb, frames, rng)
     places = [(picture, sightings(picture, looking.localizer)[0].box) for picture in pictures]
-    rows: NDArray[np.float32] = looking.ensemble(places).logits.numpy()
+    looks = [np.asarray(logits) for logits, _ in looking.ensemble.apart(places)]
+    rows: NDArray[np.float32] = np.stack(looks).mean(axis=0)
     return rows, np.stack([as_row(measures(picture, box)) for picture, box in places])

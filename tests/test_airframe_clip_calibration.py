@@ -5,15 +5,18 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from airframe import clip_calibration
 from airframe.calibration import one_hot
-from airframe.clip_calibration import fit_clips
+from airframe.clip_calibration import Looking, filmed_looks, fit_clips
 from airframe.decision import Calibration
 from airframe.foreign import unknown_scores
+from airframe.predictor import Predictor, checkpoint_folder
 from airframe.quality import MEASURES, QualityGate
 from airframe.tracks import fit_correlation, pool
 from data.manifest import Sample
+from data.synthetic.scene import draw_scene
 from data.taxonomy import Taxonomy
 
 CLASSES = ("Su-27", "Su-30", "MiG-29", "Su-24", "Mi-24")
@@ -136,3 +139,19 @@ def test_poor_views_are_left_out_and_without_others_clips_are_judged_as_stills(f
     found = fit(still, samples, allowed, rows, views)
     assert found.clip is None
     assert found.of_clips() is found
+
+
+def test_both_engines_film_alike(tmp_path):
+    scene = draw_scene("Su-25", np.random.default_rng(3), width=480, height=320)
+    path = tmp_path / "still.png"
+    Image.fromarray(scene.rgb).save(path)
+    sample = Sample(path, "type:Su-25", "photo", "still", None, (), path.name)
+    said = []
+    for engine in ("torch", "onnx"):
+        predictor = Predictor(checkpoint_folder("fast"), "cpu", engine)
+        looking = Looking(predictor.ensemble, predictor.localizer)
+        said.append(filmed_looks(looking, sample, 2, seed=0))
+    (ours, views), (theirs, their_views) = said
+    assert ours.shape == (2, len(predictor.classes))
+    np.testing.assert_allclose(ours, theirs, atol=1e-3)
+    np.testing.assert_allclose(views, their_views, rtol=1e-3)
