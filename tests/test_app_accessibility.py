@@ -55,6 +55,7 @@ def test_no_part_of_the_page_keeps_anybody_out(opened, address, drawn_set, tmp_p
     page.locator("#answer .af-evidence", has_text="your box").wait_for()
     page.locator("#theatre input").click()
     page.get_by_role("option", name="syria-2015").click()
+    page.locator("#answer .af-flown").wait_for()
     page.locator("#prior input").click()
     page.locator("#answer .af-prior").wait_for()
     page.locator("#answer details").evaluate_all("all => all.forEach(one => { one.open = true; })")
