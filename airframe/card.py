@@ -22,11 +22,12 @@ Reports = dict[str, dict[str, Any]]
 
 def reports() -> dict[str, Reports]:
     """What was measured of each released checkpoint: `metrics`, and others that lie beside it."""
-    names = ("metrics", "doubt", "degraded", "localizer", "looks", "clips", "folds")
+    of_it = ("metrics", "doubt", "degraded", "localizer", "looks", "clips")
+    of_recipe = ("folds", "cross_validation")
     return {
         release: {
             name: json.loads(file.read_text("utf-8"))
-            for name in names
+            for name in (*of_it, *of_recipe)
             if (file := RELEASES / release / f"{name}.json").exists()
         }
         for release in RELEASED
@@ -165,12 +166,49 @@ def folds_markdown(report: dict[str, Any]) -> str:
     lines += ["", "| label | real | views | type right | family right | of `field` |"]
     lines.append("|---|---:|---:|---:|---:|---:|")
     for row in report["types"]:
-        typed = "–" if row["type_right"] is None else row["type_right"]
-        name = row["node"].replace("type:", "").replace("family:", "family ")
         field = f"{row['field_family_right']} / {row['field']}" if row["field"] else "–"
-        counts = f"{row['real']} | {row['views']} | {typed} | {row['family_right']}"
-        lines.append(f"| {name} | {counts} | {field} |")
+        counts = f"{row['real']} | {row['views']} | {_typed(row)} | {row['family_right']}"
+        lines.append(f"| {_label(row)} | {counts} | {field} |")
     return "\n".join(lines)
+
+
+def cross_validation_markdown(report: dict[str, Any]) -> str:
+    """The fine-tuned network over all folds: the figures of each kind, then each label's hits."""
+    kinds = {kind: report["kinds"][kind] for kind in ("field", "photo", "frame")}
+    heads = [f"`{kind}` (n = {f['family_top1']['n']})" for kind, f in kinds.items()]
+    lines = ["| held out | " + " | ".join(heads) + " |", "|---|" + "---:|" * len(kinds)]
+    first = " | ".join(_cell(report["first_look"][kind]["family_top1"]) for kind in kinds)
+    lines.append(f"| family top-1, the look at the {report['looks'][0]} alone | {first} |")
+    for key, name in NAMES.items():
+        cells = " | ".join(_cell(figures.get(key)) for figures in kinds.values())
+        lines.append(f"| {name} | {cells} |")
+    lines += [
+        "",
+        "| family with 30 pictures or more | n | coverage of the sets |",
+        "|---|---:|---:|",
+    ]
+    for row in report["families"]:
+        name = row["family"].removeprefix("family:")
+        lines.append(f"| {name} | {row['coverage']['n']} | {_cell(row['coverage'])} |")
+    lines += ["", "| label | real | type right | family right | of `field` |"]
+    lines.append("|---|---:|---:|---:|---:|")
+    for node in sorted({row["node"] for row in report["types"]}):
+        mine = [row for row in report["types"] if row["node"] == node]
+        n, family = (sum(row[key] for row in mine) for key in ("n", "family_right"))
+        typed = sum(row["type_right"] or 0 for row in mine) if "type:" in node else None
+        field = [f"{row['family_right']} / {row['n']}" for row in mine if row["kind"] == "field"]
+        said = {"node": node, "type_right": typed}
+        cells = f"{n} | {_typed(said)} | {family} | {(field or ['–'])[0]}"
+        lines.append(f"| {_label(said)} | {cells} |")
+    return "\n".join(lines)
+
+
+def _label(row: dict[str, Any]) -> str:
+    return str(row["node"]).replace("type:", "").replace("family:", "family ")
+
+
+def _typed(row: dict[str, Any]) -> str:
+    return "–" if row["type_right"] is None else str(row["type_right"])
 
 
 TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
@@ -180,6 +218,7 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "looks": ("looks", looks_markdown),
     "clips": ("clips", clips_markdown),
     "folds": ("folds", folds_markdown),
+    "cross_validation": ("cross_validation", cross_validation_markdown),
     "doubt": ("doubt", doubt_markdown),
     "degraded": ("degraded", degraded_markdown),
 }

@@ -1,5 +1,6 @@
 """A run on a cluster: two workers on this machine, which are killed, starved and lied to."""
 
+import hashlib
 import json
 import os
 import random
@@ -41,7 +42,15 @@ ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="module")
-def running(tiny_checkpoint):
+def s3():
+    """An object store; from before the workers start, for their environment names it."""
+    stores = pytest.importorskip("stores", reason="needs s3fs and moto[s3]")
+    with stores.object_store() as store:
+        yield store
+
+
+@pytest.fixture(scope="module")
+def running(s3, tiny_checkpoint):
     """A cluster of two workers, left running; its address."""
     import ray
 
@@ -125,6 +134,22 @@ def test_two_workers_give_the_records_of_a_local_run(two, found, predictor):
     assert warnings == []
     codes = {record["failure"] and record["failure"]["code"] for record in records}
     assert codes >= {None, "missing", "truncated", "empty", "not_an_image", "unreadable_video"}
+
+
+def test_workers_read_an_object_store_as_a_local_run_does(two, folder, predictor, s3):
+    s3.mkdir("archive")
+    for path in folder.rglob("*"):
+        if path.is_file() and path.name.isprintable():  # an object's name is text
+            s3.pipe(f"archive/{path.relative_to(folder)}", path.read_bytes())
+    files = [*find_files(["s3://archive"]), *find_files(["s3://archive/gone.jpg"])]
+    records = list(two.answer_all(files, predictor, TASK))
+    assert_same(records, answer_all(files, predictor, TASK))
+    by_url = by_file(records)
+    assert len(by_url) > STILLS
+    for url, [first, *_] in by_url.items():
+        here = folder / url.removeprefix("s3://archive/")
+        if first["source"]["sha256"]:  # not of what is not there
+            assert first["source"]["sha256"] == hashlib.sha256(here.read_bytes()).hexdigest()
 
 
 def test_a_worker_killed_midway_costs_nothing(two, found, predictor, tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""Files at URLs, in stores that fsspec keeps in memory or on this disk."""
+"""Files at URLs: in a store in memory, in one that speaks S3, or on this disk."""
 
 import os
 
@@ -33,14 +33,38 @@ def folder(tmp_path):
     return tmp_path
 
 
+@pytest.fixture(scope="module")
+def s3():
+    stores = pytest.importorskip("stores", reason="needs s3fs and moto[s3]")
+    with stores.object_store() as store:
+        yield store
+
+
+def fill(store, folder, name):
+    store.mkdir(name)
+    for path in folder.rglob("*.*"):
+        store.pipe(f"{name}/{path.relative_to(folder)}", path.read_bytes())
+
+
 @pytest.fixture
-def bucket(folder):
+def in_memory(folder):
     """The same in a store in memory: its URL."""
     store = fsspec.filesystem("memory")
-    for path in folder.rglob("*.*"):
-        store.pipe(f"/bucket/{path.relative_to(folder)}", path.read_bytes())
+    fill(store, folder, "/bucket")
     yield "memory:///bucket"
     store.rm("/bucket", recursive=True)
+
+
+@pytest.fixture(params=["memory", "s3"])
+def bucket(folder, request):
+    """The same in a store in memory, and in one that speaks S3: its URL."""
+    if request.param == "memory":
+        yield request.getfixturevalue("in_memory")
+        return
+    store = request.getfixturevalue("s3")
+    fill(store, folder, "bucket")
+    yield "s3://bucket"
+    store.rm("bucket", recursive=True)
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +147,7 @@ def test_what_nothing_opens_is_refused_in_one_line(url, said):
     assert "\n" not in str(caught.value)
 
 
-def test_a_store_that_fails_costs_its_file_alone(bucket, predictor, monkeypatch):
+def test_a_store_that_fails_costs_its_file_alone(in_memory, predictor, monkeypatch):
     whole = type(fsspec.filesystem("memory")).open
 
     def broken(self, path, *args, **more):
@@ -132,19 +156,41 @@ def test_a_store_that_fails_costs_its_file_alone(bucket, predictor, monkeypatch)
         return whole(self, path, *args, **more)
 
     monkeypatch.setattr(type(fsspec.filesystem("memory")), "open", broken)
-    records = {r["source"]["path"]: r for r in answered(bucket, predictor)}
-    message = records[f"{bucket}/a.jpg"]["failure"]["message"]
-    assert message.startswith(f"{bucket}/a.jpg: cannot be read (the network is down)")
-    assert records[f"{bucket}/deep er/b#1.PNG"]["failure"] is None
+    records = {r["source"]["path"]: r for r in answered(in_memory, predictor)}
+    message = records[f"{in_memory}/a.jpg"]["failure"]["message"]
+    assert message.startswith(f"{in_memory}/a.jpg: cannot be read (the network is down)")
+    assert records[f"{in_memory}/deep er/b#1.PNG"]["failure"] is None
 
 
-def test_a_store_that_cannot_be_listed_is_refused(bucket, monkeypatch):
+def test_a_store_that_cannot_be_listed_is_refused(in_memory, monkeypatch):
     def denied(*args, **more):
         raise PermissionError(13, "Access denied")
 
     monkeypatch.setattr(type(fsspec.filesystem("memory")), "find", denied)
     with pytest.raises(UrlError, match=r"bucket: cannot be listed \(Access denied\)"):
-        list(find_files([bucket]))
+        list(find_files([in_memory]))
+
+
+def test_a_store_without_credentials_is_told_in_one_line(s3, monkeypatch):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    s3.clear_instance_cache()
+    with pytest.raises(UrlError, match=r"^s3://bucket: cannot be listed \(Unable to locate cred"):
+        list(find_files(["s3://bucket"]))
+    with pytest.raises(
+        StillError, match=r"^s3://bucket/a.jpg: cannot be read \(Unable to"
+    ) as caught:
+        read_any("s3://bucket/a.jpg", Limits())
+    assert caught.value.code == "missing"
+    s3.clear_instance_cache()
+
+
+def test_a_bucket_that_is_not_there_is_missing(s3, predictor):
+    [record] = answered("s3://nobody/a.jpg", predictor)
+    assert record["failure"]["code"] == "missing"
+    [(given, error)] = find_files(["s3://nobody/*.jpg"])
+    assert (given, error.code) == ("s3://nobody/*.jpg", "empty")
 
 
 def test_only_urls_are_urls():
