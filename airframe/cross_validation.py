@@ -26,6 +26,7 @@ from airframe.still_calibration import thin_types
 from data.manifest import Sample
 from data.taxonomy import Taxonomy
 
+SURER = 0.9  # asked of answers beside what the config asks
 _VAL_EACH = 16  # one of so many groups that are not held out shows how a fold's training goes
 
 
@@ -33,15 +34,15 @@ _VAL_EACH = 16  # one of so many groups that are not held out shows how a fold's
 class HeldOut:
     """A fold's labelled pictures and the `logits` (N, L, C) of each look at them.
 
-    `thin` are the types with too few photographs to be named; `unanswerable` counts the held out
-    pictures of types that the fold's run had nothing to learn from, which it was not asked about.
+    `thin` are the types with too few photographs to be named; `foreign` are calibration pictures of
+    types that the fold's run had nothing to learn from, which it was not asked about.
     """
 
     samples: list[Sample]
     logits: NDArray[np.float32]
     classes: tuple[str, ...]
     thin: tuple[str, ...]
-    unanswerable: int
+    foreign: frozenset[str]
 
 
 def deal(corpus: Corpus, config: Config, folds: int, fold: int | None) -> list[Sample]:
@@ -77,24 +78,32 @@ def held_out(run: Path) -> HeldOut:
     row = {path: i for i, path in enumerate(cached["calibration_paths"].tolist())}
     samples = [s for s in corpus.split("calibration") if s.node]
     logits = cached["calibration_looks"][[row[s.key] for s in samples]]
-    foreign = sum(s.split == "calibration" for s in corpus.outside)
+    foreign = frozenset(s.key for s in corpus.outside if s.split == "calibration")
     return HeldOut(samples, logits, corpus.classes, thin_types(corpus, config), foreign)
 
 
 def cross_validated(
     folds: Sequence[HeldOut], taxonomy: Taxonomy, asked: CalibrationConfig
 ) -> dict[str, Any]:
-    """The figures over all folds, of all looks together and (`first_look`) of the first alone.
+    """The figures over all folds, of all looks together and (`first_look`) of the first alone;
+    `surer` are those of all looks where answers are asked to be right at SURER.
 
     JSON-ready, as `airframe.evaluation.evaluate`. `taxonomy` is the full one.
     """
-    together = cross_fitted(folds, [f.logits.mean(axis=1) for f in folds], taxonomy, asked)
+    logits = [fold.logits.mean(axis=1) for fold in folds]
+    together = cross_fitted(folds, logits, taxonomy, asked)
     figures = evaluate(together)
     first = evaluate(cross_fitted(folds, [f.logits[:, 0] for f in folds], taxonomy, asked))
+    # What no type of the release fits was dealt to no fold, and is foreign to all of them.
+    undealt = frozenset.intersection(*(fold.foreign for fold in folds))
+    careful = asked.model_copy(update={"confidence": SURER})
+    surer = evaluate(cross_fitted(folds, logits, taxonomy, careful))
     return {
         "folds": len(folds),
-        "unanswerable": sum(fold.unanswerable for fold in folds),
+        "unanswerable": sum(len(fold.foreign - undealt) for fold in folds),
+        "asked": {"coverage": asked.coverage, "confidence": asked.confidence, "surer": SURER},
         "first_look": first["kinds"],
+        "surer": surer["kinds"],
         "families": _families(together.typed()),
         **{key: figures[key] for key in ("kinds", "types", "mistakes")},
     }

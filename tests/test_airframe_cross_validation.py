@@ -91,7 +91,15 @@ def folds(n_folds=4, each=80, classes=CLASSES, sharp=6.0):
         ]
         logits = rng.normal(size=(each, 2, len(classes)))
         logits[np.arange(each), :, labels] += rng.normal(1.5, 1.0, (each, 2))
-        made.append(HeldOut(samples, (sharp * logits).astype(np.float32), classes, (), 1))
+        made.append(
+            HeldOut(
+                samples,
+                (sharp * logits).astype(np.float32),
+                classes,
+                (),
+                frozenset({f"{fold}-x", "of no type"}),
+            )
+        )
     return made
 
 
@@ -137,6 +145,9 @@ def test_sets_cover_what_they_were_asked_for():
         figures = report["kinds"][kind]
         assert figures["coverage"]["value"] == pytest.approx(0.9, abs=0.04)
         assert figures["answers_right"]["low"] > 0.7
+        surer = report["surer"][kind]
+        assert surer["answers_right"]["low"] > 0.85
+        assert surer["answer_rate"]["value"] < figures["answer_rate"]["value"]
         assert report["first_look"][kind]["nll"]["value"] > figures["nll"]["value"]
     assert {row["family"] for row in report["families"]} == {
         FULL.ancestor(f"type:{name}", "family").id for name in CLASSES
