@@ -19,6 +19,7 @@ def object_store():
         "AWS_ACCESS_KEY_ID": "name",
         "AWS_SECRET_ACCESS_KEY": "word",
         "AWS_DEFAULT_REGION": "us-east-1",
+        "MOTO_S3_DEFAULT_MAX_KEYS": "5",  # told at once; a real store tells a thousand
     }
     kind = fsspec.get_filesystem_class("s3")
     kind.clear_instance_cache()  # what another test opened may ask a server that is gone

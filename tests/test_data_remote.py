@@ -186,6 +186,16 @@ def test_a_store_without_credentials_is_told_in_one_line(s3, monkeypatch):
     s3.clear_instance_cache()
 
 
+def test_more_objects_than_a_store_tells_at_once_are_all_found(s3):
+    names = [f"many/{i:02}.jpg" for i in range(20)]
+    s3.mkdir("many")
+    s3.pipe(dict.fromkeys(names, b"x"))
+    told = s3.call_s3("list_objects_v2", Bucket="many")
+    assert told["IsTruncated"]
+    for given in ("s3://many", "s3://many/*.jpg"):
+        assert list(find_files([given])) == [(f"s3://{name}", None) for name in names]
+
+
 def test_a_bucket_that_is_not_there_is_missing(s3, predictor):
     [record] = answered("s3://nobody/a.jpg", predictor)
     assert record["failure"]["code"] == "missing"
