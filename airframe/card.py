@@ -182,6 +182,8 @@ def cross_validation_markdown(report: dict[str, Any]) -> str:
     for key, name in NAMES.items():
         cells = " | ".join(_cell(figures.get(key)) for figures in kinds.values())
         lines.append(f"| {name} | {cells} |")
+    cells = " | ".join(_cell(report["too_sure"][kind]) for kind in kinds)
+    lines.append(f"| type: probability stated less share right | {cells} |")
     for key in ("answer_rate", "answers_right"):
         cells = " | ".join(_cell(report["surer"][kind].get(key)) for kind in kinds)
         lines.append(f"| {NAMES[key]}, {report['asked']['surer']:g} asked | {cells} |")

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -20,7 +19,7 @@ import typer
 from rich.console import Console
 
 sys.path.insert(0, str(Path(__file__).parent))
-from ladder import ROOT, auxiliary_taxonomy  # it is run from anywhere, never installed
+from ladder import ROOT, auxiliary_taxonomy, train  # it is run from anywhere, never installed
 
 from airframe.card import cross_validation_markdown
 
@@ -47,9 +46,11 @@ def main(
     os.chdir(ROOT)
     runs.mkdir(parents=True, exist_ok=True)
     auxiliary_taxonomy(runs / "taxonomy.yaml")
-    train("first", FIRST, runs)
+    console = Console(stderr=True)
+    train("first", [*FIRST, deal_out(None, runs)], runs, console, CONFIG)
     for number in only or range(FOLDS):
-        train(f"fold-{number}", ["model.weights={runs}/first/checkpoint"], runs)
+        said = ["model.weights={runs}/first/checkpoint", deal_out(number, runs)]
+        train(f"fold-{number}", said, runs, console, CONFIG)
     if only:
         return
     config = load_config(CONFIG)
@@ -61,28 +62,17 @@ def main(
         output.write_text(json.dumps(report, indent=1) + "\n", "utf-8")
 
 
-def train(name: str, overrides: list[str], runs: Path) -> None:
-    """One run, unless it is finished; boxes found in another run are taken from there."""
+def deal_out(fold: int | None, runs: Path) -> str:
+    """Write the splits of a fold's run, None for the first run; the setting that names them."""
     from airframe.config import load_config
     from airframe.corpus import build_corpus
     from airframe.cross_validation import deal
-    from airframe.run import train_run
     from data.splits import write_splits
 
-    run = runs / name
-    if (run / "checkpoint").exists():
-        return
-    run.mkdir(exist_ok=True)
-    found = next(iter(sorted(runs.glob("*/boxes.csv"))), None)
-    if found and not (run / "boxes.csv").exists():
-        shutil.copy(found, run / "boxes.csv")
     released = load_config(CONFIG)
-    fold = None if name == "first" else int(name.removeprefix("fold-"))
-    write_splits(deal(build_corpus(released), released, FOLDS, fold), run / "dealt.csv")
-    said = [override.format(runs=runs) for override in overrides]
-    said += [f"run={run}", f"name={name}", f"data.splits={run}/dealt.csv"]
-    going_on = (run / "config.yaml").exists()
-    train_run(load_config(CONFIG, said), Console(stderr=True), resume=going_on)
+    path = runs / f"dealt-{fold}.csv"
+    write_splits(deal(build_corpus(released), released, FOLDS, fold), path)
+    return f"data.splits={path}"
 
 
 if __name__ == "__main__":

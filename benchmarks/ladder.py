@@ -93,8 +93,10 @@ def slug(name: str) -> str:
     return name.replace(" ", "-")
 
 
-def train(folder: str, overrides: list[str], runs: Path, console: Console) -> None:
-    """One run, unless it is finished; boxes found in another run are taken from there."""
+def train(
+    folder: str, overrides: list[str], runs: Path, console: Console, base: Path = SMALL
+) -> None:
+    """One run of `base`, unless it is finished; boxes found in another are taken from there."""
     from airframe.config import load_config
     from airframe.run import train_run
 
@@ -106,7 +108,7 @@ def train(folder: str, overrides: list[str], runs: Path, console: Console) -> No
     if found and not (run / "boxes.csv").exists():
         shutil.copy(found, run / "boxes.csv")
     said = [override.format(runs=runs) for override in overrides]
-    config = load_config(SMALL, [f"run={run}", f"name={folder}", *said])
+    config = load_config(base, [f"run={run}", f"name={folder}", *said])
     train_run(config, console, resume=(run / "config.yaml").exists())
 
 

@@ -139,3 +139,12 @@ def opened(browser):
         context.close()
     assert strangers == []
     assert faults == []
+
+
+@pytest.fixture(scope="module")
+def s3():
+    """An object store that speaks S3: its file system. What is started after it knows it too."""
+    from stores import object_store
+
+    with object_store() as store:
+        yield store

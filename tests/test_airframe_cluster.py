@@ -42,16 +42,8 @@ ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="module")
-def s3():
-    """An object store; from before the workers start, for their environment names it."""
-    stores = pytest.importorskip("stores", reason="needs s3fs and moto[s3]")
-    with stores.object_store() as store:
-        yield store
-
-
-@pytest.fixture(scope="module")
 def running(s3, tiny_checkpoint):
-    """A cluster of two workers, left running; its address."""
+    """A cluster of two workers, left running, which know the object store; its address."""
     import ray
 
     before = dict(os.environ)

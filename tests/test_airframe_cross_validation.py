@@ -7,10 +7,18 @@ import numpy as np
 import pytest
 
 from airframe.calibration import softmax
-from airframe.config import CalibrationConfig, Config
-from airframe.corpus import Corpus, allowed_matrix
-from airframe.cross_validation import HeldOut, cross_fitted, cross_validated, deal, widened
+from airframe.config import CalibrationConfig, Config, dump_config
+from airframe.corpus import Corpus, allowed_matrix, build_corpus
+from airframe.cross_validation import (
+    HeldOut,
+    cross_fitted,
+    cross_validated,
+    deal,
+    held_out,
+    widened,
+)
 from airframe.decision import Calibration
+from airframe.still_calibration import thin_types
 from data.manifest import Sample
 from data.taxonomy import Taxonomy
 
@@ -77,6 +85,36 @@ def test_the_first_run_sees_no_real_picture():
     assert {s.split for s in dealt if is_real(s)} == {"test"}
     rest = [s for s in before.samples if not is_real(s)]
     assert [s for s in dealt if not is_real(s)] == rest
+
+
+def test_a_run_is_read_picture_by_picture(drawn_set, tmp_path):
+    found = Config.model_validate(
+        {
+            "name": "small",
+            "run": str(tmp_path),
+            "data": {
+                "manifest": str(drawn_set),
+                "min_pictures": 1,
+                "fractions": {"train": 0.5, "val": 0.25, "calibration": 0.25, "test": 0.0},
+            },
+            "model": {"backbone": "mobilenet_v2"},
+            "calibration": {"least_pictures": 3},
+        }
+    )
+    (tmp_path / "config.yaml").write_text(dump_config(found), "utf-8")
+    known = build_corpus(found)
+    held = known.split("calibration")
+    # In another order than the manifest's, as nothing promises that they come in it.
+    paths = [s.key for s in reversed(held)]
+    looks = np.arange(len(held) * 2 * len(known.classes), dtype=np.float32)
+    looks = looks.reshape(len(held), 2, len(known.classes))
+    np.savez(tmp_path / "logits.npz", calibration_paths=np.array(paths), calibration_looks=looks)
+    got = held_out(tmp_path)
+    assert [s.key for s in got.samples] == [s.key for s in held]
+    assert np.array_equal(got.logits, looks[::-1])
+    assert got.classes == known.classes
+    assert got.thin == thin_types(known, found)
+    assert got.foreign == frozenset()
 
 
 def folds(n_folds=4, each=80, classes=CLASSES, sharp=6.0):
@@ -148,6 +186,10 @@ def test_sets_cover_what_they_were_asked_for():
         surer = report["surer"][kind]
         assert surer["answers_right"]["low"] > 0.85
         assert surer["answer_rate"]["value"] < figures["answer_rate"]["value"]
+        bins = figures["reliability"]
+        stated, right, n = (np.array(bins[name]) for name in ("stated", "right", "n"))
+        surplus = ((stated - right) * n).sum() / n.sum()
+        assert report["too_sure"][kind]["value"] == pytest.approx(surplus, abs=1e-3)
         assert report["first_look"][kind]["nll"]["value"] > figures["nll"]["value"]
     assert {row["family"] for row in report["families"]} == {
         FULL.ancestor(f"type:{name}", "family").id for name in CLASSES

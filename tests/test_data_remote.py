@@ -33,13 +33,6 @@ def folder(tmp_path):
     return tmp_path
 
 
-@pytest.fixture(scope="module")
-def s3():
-    stores = pytest.importorskip("stores", reason="needs s3fs and moto[s3]")
-    with stores.object_store() as store:
-        yield store
-
-
 def fill(store, folder, name):
     store.mkdir(name)
     for path in folder.rglob("*.*"):
