@@ -2,7 +2,6 @@
 
 import itertools
 import math
-import time
 
 import numpy as np
 import pytest
@@ -15,14 +14,9 @@ from torch_uncertainty.metrics.classification import AUGRC, AURC
 from torchmetrics.classification import MulticlassCalibrationError
 
 from airframe.metrics import (
-    Estimate,
     accuracy,
     augrc,
     aurc,
-    bootstrap,
-    bootstrap_ece,
-    bootstrap_mean,
-    bootstrap_sums,
     brier,
     ece,
     ece_if_calibrated,
@@ -149,6 +143,16 @@ def test_calibration_error_ignores_the_order_of_samples(seed, scheme):
     assert shuffled == pytest.approx(ece(confidence, correct, 7, scheme), abs=1e-12)
 
 
+def test_the_ece_by_chance_is_that_of_so_many_draws_by_hand():
+    rng = np.random.default_rng(1)
+    sure = rng.random(70).round(2)
+    again = np.random.default_rng(3)
+    draws = [ece(sure, again.random(70) < sure, 10) for _ in range(50)]
+    mean, upper = ece_if_calibrated(sure, 10, "width", 50, seed=3)
+    assert mean == pytest.approx(np.mean(draws))
+    assert upper == pytest.approx(np.quantile(draws, 0.95))
+
+
 def test_chance_ece_by_hand():
     # One sample of confidence 1/2: right or wrong, the gap is 1/2.
     assert ece_if_calibrated(np.array([0.5])) == (0.5, 0.5)
@@ -267,64 +271,13 @@ def test_one_confidence_for_all_tells_nothing():
     assert augrc(np.full(5, 0.7), correct) == pytest.approx(0.2)
 
 
-# --- sets and intervals ---------------------------------------------------------------------------
+# --- sets ----------------------------------------------------------------------------------------
 
 
 def test_sets_by_hand():
     sets = np.array([[True, True, False], [False, False, True], [True, True, True]])
     assert set_coverage(sets, np.array([0, 0, 2])) == pytest.approx(2 / 3)
     assert mean_set_size(sets) == 2
-
-
-def test_bootstrap_resamples_whole_groups():
-    groups = np.array(["b", "a", "b", "c", "a", "c", "c"])
-    seen = []
-
-    def statistic(index):
-        seen.append(index)
-        return float(len(index))
-
-    bootstrap(statistic, groups, rounds=50)
-    np.testing.assert_array_equal(seen[0], np.arange(7))
-    sizes = {"a": 2, "b": 2, "c": 3}
-    for index in seen[1:]:
-        times = {name: (groups[index] == name).sum() / size for name, size in sizes.items()}
-        assert sum(times.values()) == 3
-        for name, count in times.items():
-            for member in np.flatnonzero(groups == name):
-                assert (index == member).sum() == count
-    assert len({tuple(index) for index in seen}) > 5
-
-
-def test_bootstrap_interval_is_that_of_the_binomial():
-    correct = np.arange(400) % 4 != 0
-    estimate = bootstrap(lambda index: correct[index].mean(), np.arange(400), rounds=4000)
-    assert (estimate.value, estimate.n) == (0.75, 400)
-    half = 1.96 * math.sqrt(0.75 * 0.25 / 400)
-    assert estimate.low == pytest.approx(0.75 - half, abs=0.004)
-    assert estimate.high == pytest.approx(0.75 + half, abs=0.004)
-    # ten copies of every sample are no new evidence, once they are said to be one group
-    copies = np.repeat(np.arange(400), 10)
-    grouped = bootstrap(lambda index: correct[copies[index]].mean(), copies, rounds=4000)
-    assert grouped.n == 4000
-    assert grouped.high - grouped.low == pytest.approx(2 * half, abs=0.008)
-
-
-def test_bootstrap_is_repeatable_and_a_single_group_gives_no_interval():
-    values = np.random.default_rng(0).random(50)
-    runs = [bootstrap(lambda i: values[i].mean(), np.arange(50), seed=s) for s in (1, 1, 2)]
-    assert runs[0] == runs[1] != runs[2]
-    alone = bootstrap(lambda i: values[i].mean(), np.zeros(50))
-    assert alone.value == values.mean()
-    assert math.isnan(alone.low)
-    assert math.isnan(alone.high)
-
-
-def test_bootstrap_is_quick():
-    correct, groups = np.arange(600) % 3 > 0, np.arange(600) // 2
-    start = time.process_time()
-    assert isinstance(bootstrap(lambda i: correct[i].mean(), groups), Estimate)
-    assert time.process_time() - start < 1
 
 
 # --- refusals -------------------------------------------------------------------------------------
@@ -372,49 +325,8 @@ def test_curves_refuse_what_is_wrong(curve):
         (lambda: set_coverage(PROBS > 0, np.array([0, 4])), "labels must be in 0..3"),
         (lambda: set_coverage(PROBS > 0, LABELS[:1]), "sets has 2, labels has 1"),
         (lambda: mean_set_size(PROBS[:0] > 0), "sets must be non-empty boolean"),
-        (lambda: bootstrap(len, np.array([])), "groups must be non-empty"),
-        (lambda: bootstrap(len, NAN), "groups holds NaN"),
-        (lambda: bootstrap(len, SURE, rounds=0), "rounds must be 1 or more"),
-        (lambda: bootstrap(lambda index: math.nan, SURE), "the statistic is NaN"),
     ],
 )
 def test_refusals_name_what_is_wrong(call, message):
     with pytest.raises(ValueError, match=message):
         call()
-
-
-def test_fast_intervals_are_those_of_the_bootstrap():
-    """The same draws, so the same bounds: for a mean, and for the ECE."""
-    rng = np.random.default_rng(0)
-    confidence, groups = rng.random(90).round(2), rng.integers(0, 20, 90)
-    correct = rng.random(90) < confidence
-    slow = bootstrap(lambda i: float(confidence[i].mean()), groups)
-    fast = bootstrap_mean(confidence, groups)
-    assert vars(fast) == pytest.approx(vars(slow))
-    slow = bootstrap(lambda i: ece(confidence[i], correct[i], 10), groups)
-    fast = bootstrap_ece(confidence, correct, groups, 10)
-    assert vars(fast) == pytest.approx(vars(slow))
-
-
-def test_a_fast_interval_over_one_group_is_none_and_nonsense_is_refused():
-    alone = bootstrap_mean(np.array([1.0, 0.0]), np.array(["a", "a"]))
-    assert alone.value == 0.5
-    assert np.isnan([alone.low, alone.high]).all()
-    with pytest.raises(ValueError, match=r"parts must be \(N, K\)"):
-        bootstrap_sums(np.ones((3, 1)), np.arange(2), lambda sums: sums[:, 0])
-    with pytest.raises(ValueError, match="rounds must be 1 or more"):
-        bootstrap_sums(np.ones((3, 1)), np.arange(3), lambda sums: sums[:, 0], rounds=0)
-    with pytest.raises(ValueError, match="NaN"):
-        bootstrap_sums(np.ones((3, 1)), np.arange(3), lambda sums: sums[:, 0] * np.nan)
-    with pytest.raises(ValueError, match="values"):
-        bootstrap_mean(np.array([np.nan]), np.array(["a"]))
-
-
-def test_the_ece_by_chance_is_that_of_so_many_draws_by_hand():
-    rng = np.random.default_rng(1)
-    sure = rng.random(70).round(2)
-    again = np.random.default_rng(3)
-    draws = [ece(sure, again.random(70) < sure, 10) for _ in range(50)]
-    mean, upper = ece_if_calibrated(sure, 10, "width", 50, seed=3)
-    assert mean == pytest.approx(np.mean(draws))
-    assert upper == pytest.approx(np.quantile(draws, 0.95))
