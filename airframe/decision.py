@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from airframe.calibration import Bools, Floats, Reals, fit_temperature, softmax
+from airframe.calibration import Bools, Floats, Reals, softmax, worst_temperature
 from airframe.conformal import StratifiedScores, lac_scores, prediction_sets
 from airframe.doubt import DoubtScale
 from airframe.foreign import KnownScores, unknown_scores
@@ -87,15 +87,14 @@ class Calibration:
     ) -> Calibration:
         """Fit on labelled calibration samples: `logits` and `allowed` (N, C), the kind of each.
 
-        Every kind weighs the same in the temperature and is a stratum of its own in everything
-        else, so that many easy pictures cannot make the few hard ones look certain. Samples
+        The temperature is that of the kind that asks for the highest, and every kind is a stratum
+        of its own in everything else: easy pictures cannot make hard ones look certain. Samples
         known only to the family inform the temperature, but not the sets: they would count as
         covered when any type of the family is in. Raises ValueError where no type is labelled.
         """
         strata = np.asarray(kinds)
         counts = {str(kind): int((strata == kind).sum()) for kind in np.unique(strata)}
-        weights = np.array([1 / counts[str(kind)] for kind in strata])
-        temperature = fit_temperature(logits, allowed, weights)
+        temperature = worst_temperature(logits, allowed, strata)
         typed = allowed.sum(axis=1) == 1
         scores = lac_scores(softmax(logits[typed], temperature), allowed[typed])
         stratified = StratifiedScores.from_arrays(scores, strata[typed])

@@ -16,13 +16,16 @@ import os
 import shutil
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
 import yaml
 from numpy.typing import NDArray
 from rich.console import Console
+
+if TYPE_CHECKING:
+    from airframe.corpus import Corpus
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 ROOT = Path(__file__).parent.parent
@@ -132,40 +135,64 @@ def auxiliary_taxonomy(path: Path) -> None:
 def compare(names: list[str], runs: Path) -> dict[str, Any]:
     """Each rung's figures, and what they are above those of the recipe as it is."""
     looked = {name: answers(runs / slug(name)) for name in names}
-    kinds, groups = looked[AS_IT_IS]["kinds"], looked[AS_IT_IS]["groups"]
+    rows = {name: {"set": RUNGS[name], **row} for name, row in figures(looked, AS_IT_IS).items()}
+    return {"config": str(SMALL), **counted(looked[AS_IT_IS]["kinds"]), "rungs": rows}
+
+
+def counted(kinds: NDArray[Any]) -> dict[str, Any]:
+    """What was judged: the splits, and how many pictures of each kind."""
+    counts = {kind: int((kinds == kind).sum()) for kind in sorted(set(kinds.tolist()))}
+    return {"splits": ["val", "calibration"], "n": counts}
+
+
+def figures(looked: dict[str, dict[str, NDArray[Any]]], base: str) -> dict[str, dict[str, Any]]:
+    """By name, the figures of what `judged` gave by kind, as means, and less those of `base`."""
+    kinds, groups = looked[base]["kinds"], looked[base]["groups"]
     rows = {}
     for name, mine in looked.items():
-        row: dict[str, Any] = {"set": RUNGS[name]}
+        row: dict[str, Any] = {}
         for figure in FIGURES:
-            theirs = looked[AS_IT_IS][figure]
             row[figure] = {
                 kind: float(mine[figure][kinds == kind].mean())
                 for kind in sorted(set(kinds.tolist()))
             }
             row[f"{figure}_mean"] = float(np.mean(list(row[figure].values())))
-            row[f"{figure}_less_base"] = difference(mine[figure] - theirs, kinds, groups)
+            less = mine[figure] - looked[base][figure]
+            row[f"{figure}_less_base"] = difference(less, kinds, groups)
         rows[name] = row
-    counts = {kind: int((kinds == kind).sum()) for kind in sorted(set(kinds))}
-    return {
-        "config": str(SMALL),
-        "splits": ["val", "calibration"],
-        "n": counts,
-        "rungs": rows,
-    }
+    return rows
 
 
 def answers(run: Path) -> dict[str, NDArray[Any]]:
     """Of each labelled picture of val and calibration: NLL, family right or not, kind, group."""
-    from airframe.calibration import fit_temperature, log_softmax
     from airframe.config import load_config
-    from airframe.corpus import allowed_matrix, ancestor_index, build_corpus
+    from airframe.corpus import build_corpus
 
-    config = load_config(run / "config.yaml")
-    corpus = build_corpus(config, draw=False)
-    cached = np.load(run / "logits.npz")
+    corpus = build_corpus(load_config(run / "config.yaml"), draw=False)
+    paths, looks = cached_looks(run, corpus)
+    return judged(corpus, paths, looks.mean(axis=1))
+
+
+def cached_looks(run: Path, corpus: Corpus) -> tuple[list[str], NDArray[np.float32]]:
+    """The keys (N,) of a run's pictures of val and calibration, less what was dropped since, and
+    the logits (N, L, C) of its looks at them."""
+    known = {sample.key for sample in corpus.samples}
+    with np.load(run / "logits.npz") as cached:
+        splits = ("val", "calibration")
+        paths = [path for split in splits for path in cached[f"{split}_paths"].tolist()]
+        looks = np.concatenate([cached[f"{split}_looks"] for split in splits])
+    kept = [i for i, path in enumerate(paths) if path in known]
+    return [paths[i] for i in kept], looks[kept]
+
+
+def judged(
+    corpus: Corpus, paths: list[str], logits: NDArray[np.floating[Any]]
+) -> dict[str, NDArray[Any]]:
+    """Of each labelled picture, by its logits (N, C) at the best temperature: as `answers`."""
+    from airframe.calibration import fit_temperature, log_softmax
+    from airframe.corpus import allowed_matrix, ancestor_index
+
     by_key = {s.key: s for s in corpus.samples}
-    paths = [p for split in ("val", "calibration") for p in cached[f"{split}_paths"].tolist()]
-    logits = np.concatenate([cached[split] for split in ("val", "calibration")])
     samples = [by_key[path] for path in paths]
     labelled = np.array([s.node is not None for s in samples])
     samples, logits = [s for s in samples if s.node], logits[labelled].astype(np.float64)
@@ -206,15 +233,15 @@ def difference(
     return {"value": mean(np.ones(len(values))), "low": low, "high": high}
 
 
-def markdown(report: dict[str, Any]) -> str:
+def markdown(report: dict[str, Any], key: str = "rungs", base: str = "the recipe as it is") -> str:
     """The report as a table."""
-    counted = ", ".join(f"{kind} {n}" for kind, n in report["n"].items())
+    said = ", ".join(f"{kind} {n}" for kind, n in report["n"].items())
     lines = [
-        f"val and calibration ({counted}); mean over kinds, less the recipe as it is\n",
-        "| rung | NLL | difference | family top-1 | difference | field top-1 |",
+        f"val and calibration ({said}); mean over kinds, less {base}\n",
+        "| | NLL | difference | family top-1 | difference | field top-1 |",
         "|---|---:|---|---:|---|---:|",
     ]
-    for name, row in report["rungs"].items():
+    for name, row in report[key].items():
         cells = [name]
         for figure in FIGURES:
             gain = row[f"{figure}_less_base"]

@@ -30,19 +30,30 @@ def fitted(logits, allowed, kinds):
     )
 
 
-def test_every_kind_weighs_the_same_in_the_temperature():
-    # 300 photos that are too sure (T = 3) against 30 field pictures that are right (T = 1).
-    (many, many_labels), (few, few_labels) = drawn(300, warmth=3.0), drawn(30, seed=1, warmth=1.0)
+def test_the_kind_that_is_too_sure_sets_the_temperature():
+    # 3,000 photos that are right (T = 1) against 300 field pictures that are too sure (T = 3).
+    (many, many_labels), (few, few_labels) = drawn(3000, warmth=1.0), drawn(300, seed=1, warmth=3.0)
     logits, allowed = np.vstack([many, few]), np.vstack([many_labels, few_labels])
-    kinds = ["photo"] * 300 + ["field"] * 30
-    both = fitted(logits, allowed, kinds)
-    assert both.counts == {"photo": 300, "field": 30}
-    # Ten copies of the few make the kinds equally many: weights must do the same.
-    copied = fit_temperature(
-        np.vstack([many, *[few] * 10]), np.vstack([many_labels, *[few_labels] * 10])
+    both = fitted(logits, allowed, ["photo"] * 3000 + ["field"] * 300)
+    assert both.counts == {"photo": 3000, "field": 300}
+    own = fit_temperature(few, few_labels)
+    assert 0.75 * own < both.temperature < own
+    # Nothing changes where the many are too sure and the few are right.
+    swapped = fitted(logits, allowed, ["field"] * 3000 + ["photo"] * 300)
+    assert swapped.temperature == both.temperature
+
+
+def test_two_pictures_of_a_kind_hardly_move_the_temperature():
+    logits, allowed = drawn(400, warmth=2.0)
+    always_wrong = np.roll(np.eye(3, dtype=bool)[logits[:2].argmax(axis=1)], 1, axis=1)
+    mixed = fitted(
+        np.vstack([logits, logits[:2]]),
+        np.vstack([allowed, always_wrong]),
+        ["photo"] * 400 + ["field"] * 2,
     )
-    assert both.temperature == pytest.approx(copied, rel=1e-4)
-    assert both.temperature < 0.9 * fit_temperature(logits, allowed)
+    alone = fitted(logits, allowed, ["photo"] * 400)
+    assert alone.temperature == pytest.approx(fit_temperature(logits, allowed))
+    assert alone.temperature < mixed.temperature < 6 < fit_temperature(logits[:2], always_wrong)
 
 
 def test_family_labels_inform_the_temperature_but_not_the_sets():
