@@ -70,8 +70,9 @@ def figures_markdown(report: dict[str, Any]) -> str:
     lines = [f"| {report['split']} split | " + " | ".join(heads) + " |"]
     lines.append("|---|" + "---:|" * len(kinds))
     for key, name in NAMES.items():
-        cells = [_cell(figures.get(key)) for figures in kinds.values()]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+        if any(key in figures for figures in kinds.values()):
+            cells = [_cell(figures.get(key)) for figures in kinds.values()]
+            lines.append(f"| {name} | " + " | ".join(cells) + " |")
     for kind, figures in report["background"].items():
         answered = figures["answered"]
         lines.append(
@@ -182,8 +183,6 @@ def cross_validation_markdown(report: dict[str, Any]) -> str:
     for key, name in NAMES.items():
         cells = " | ".join(_cell(figures.get(key)) for figures in kinds.values())
         lines.append(f"| {name} | {cells} |")
-    cells = " | ".join(_cell(report["too_sure"][kind]) for kind in kinds)
-    lines.append(f"| type: probability stated less share right | {cells} |")
     for key in ("answer_rate", "answers_right"):
         cells = " | ".join(_cell(report["surer"][kind].get(key)) for kind in kinds)
         lines.append(f"| {NAMES[key]}, {report['asked']['surer']:g} asked | {cells} |")

@@ -16,14 +16,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from airframe.calibration import Bools
 from airframe.comparisons import FEWEST
 from airframe.config import CalibrationConfig, Config, load_config
 from airframe.corpus import Corpus, allowed_matrix, ancestor_index, build_corpus
 from airframe.decision import Calibration
 from airframe.evaluation import Evaluated, evaluate, share_with_interval
 from airframe.folds import fold_of_groups
-from airframe.metrics import bootstrap
 from airframe.still_calibration import thin_types
 from data.manifest import Sample
 from data.taxonomy import Taxonomy
@@ -106,7 +104,6 @@ def cross_validated(
         "asked": {"coverage": asked.coverage, "confidence": asked.confidence, "surer": SURER},
         "first_look": first["kinds"],
         "surer": surer["kinds"],
-        "too_sure": _too_sure(together.typed()),
         "families": _families(together.typed()),
         **{key: figures[key] for key in ("kinds", "types", "mistakes")},
     }
@@ -150,19 +147,6 @@ def cross_fitted(
         taxonomy,
         classes,
     )
-
-
-def _too_sure(typed: Evaluated) -> dict[str, Any]:
-    """By kind, how much the likeliest type's probability is above how often it is right."""
-    confidence = typed.probs.max(axis=1)
-    right = typed.allowed[np.arange(len(confidence)), typed.probs.argmax(axis=1)]
-    surplus = confidence - right
-
-    def mean(mine: Bools) -> dict[str, Any]:
-        values = surplus[mine]
-        return bootstrap(lambda i: float(values[i].mean()), typed.groups[mine]).to_dict()
-
-    return {kind: mean(typed.kinds == kind) for kind in sorted(set(typed.kinds.tolist()))}
 
 
 def _families(typed: Evaluated) -> list[dict[str, Any]]:

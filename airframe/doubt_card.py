@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from airframe.comparisons import FEWEST
 from airframe.mending import APART
 
 KINDS = "field", "photo", "all"
 # Of each family of scores the best and what is in use; doubt.json has all of them.
 _SETS = "lac", "raps", "aps", "aps, random"
 _BOUNDS = "pooled", "kinds", "clusters"
+_SHIPPED = "lac", "kinds"
 
 
 def doubt_markdown(study: Mapping[str, Any]) -> str:
@@ -99,6 +101,16 @@ def _sets(sets: Mapping[str, Any]) -> Iterator[str]:
         if row["score"] in _SETS and row["bound"] in _BOUNDS:
             figures = [_cell(row["kinds"][k][what]) for k in kinds for what in ("coverage", "size")]
             yield _row(f"{row['score']}, {row['bound']}", figures)
+    used = next(row for row in sets["rows"] if (row["score"], row["bound"]) == _SHIPPED)
+    families = [row for row in used["families"] if row["kind"] == "all"]
+    if families:
+        yield ""
+        yield from _head(
+            f"family with {FEWEST} pictures or more, sets as shipped", ["n", "coverage"]
+        )
+    for row in families:
+        name = row["family"].removeprefix("family:")
+        yield _row(name, [str(row["coverage"]["n"]), _cell(row["coverage"])])
 
 
 def _foreign(scores: Mapping[str, Any]) -> Iterator[str]:

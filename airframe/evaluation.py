@@ -180,6 +180,7 @@ def _type_figures(part: Evaluated) -> dict[str, Any]:
         "macro_f1": of(lambda i: metrics.macro_f1(predicted[i], labels[i], len(part.classes))),
         "nll": of(lambda i: metrics.nll(probs[i], labels[i])),
         "type_ece": _ece(confidence, right, part.groups),
+        "too_sure": of(lambda i: float((confidence[i] - right[i]).mean())),
         "reliability": {
             "stated": mean.round(4).tolist(),
             "right": share.round(4).tolist(),

@@ -18,6 +18,7 @@ NAMES = {
     "macro_f1": "macro-F1 (types)",
     "nll": "NLL (nats)",
     "type_ece": "ECE (type)",
+    "too_sure": "type: probability stated less share right",
     "family_ece": "ECE (family)",
     "coverage": "coverage of the sets",
     "set_size": "mean set size",
