@@ -14,7 +14,8 @@ from airframe.calibration import Floats
 from airframe.config import load_config
 from airframe.corpus import allowed_matrix, relabel, without_dropped
 from airframe.evaluation import Evaluated, evaluate
-from airframe.seen import LOOKS, AssessError, Progress, cached, measuring
+from airframe.predictor import Predictor
+from airframe.seen import LOOKS, AssessError, Progress, Seen, cached, measuring
 from data.manifest import SPLITS, Sample, read_manifest
 from data.taxonomy import Taxonomy
 
@@ -62,19 +63,17 @@ def task_of_run(run: Path, split: str) -> Task:
     )
 
 
-def assess(
+def answered(
     task: Task,
     *,
     coverage: float | None,
     batch_size: int,
     device: str,
     progress: Progress,
-) -> dict[str, Any]:
-    """The figures of `airframe.evaluation.evaluate`, with what they were measured on.
+) -> tuple[Predictor, Seen, Evaluated, list[Sample]]:
+    """A checkpoint's answers to the task's pictures, and the samples that it knows nothing of.
 
-    Pictures that cannot be opened are listed in `failures` and left out; samples whose type the
-    checkpoint does not know, and whose family neither, are counted in `outside`.
-    Raises AssessError, CheckpointError, ManifestError; ValueError for a coverage outside (0, 1).
+    Raises as `assess`.
     """
     if task.look not in LOOKS:
         raise AssessError(f"look {task.look!r} is none of {', '.join(LOOKS)}")
@@ -93,6 +92,26 @@ def assess(
         coverage,
         faint=seen.faint,
         measures=seen.measures,
+    )
+    return predictor, seen, evaluated, outside
+
+
+def assess(
+    task: Task,
+    *,
+    coverage: float | None,
+    batch_size: int,
+    device: str,
+    progress: Progress,
+) -> dict[str, Any]:
+    """The figures of `airframe.evaluation.evaluate`, with what they were measured on.
+
+    Pictures that cannot be opened are listed in `failures` and left out; samples whose type the
+    checkpoint does not know, and whose family neither, are counted in `outside`.
+    Raises AssessError, CheckpointError, ManifestError; ValueError for a coverage outside (0, 1).
+    """
+    predictor, seen, evaluated, outside = answered(
+        task, coverage=coverage, batch_size=batch_size, device=device, progress=progress
     )
     return {
         "checkpoint": {"name": predictor.checkpoint.name, "sha256": predictor.checkpoint.sha256},
