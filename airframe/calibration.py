@@ -78,9 +78,10 @@ def worst_temperature(logits: Reals, allowed: Bools, kinds: NDArray[np.str_]) ->
     """The highest of the temperatures that the `kinds` (N,) of pictures ask for.
 
     Of one temperature for all, easy kinds make the hard ones look surer than they are; this one
-    makes them look less sure instead, which does less harm. A kind's own is drawn towards that of
-    all kinds alike as if by _SHARED pictures, so that a few of a kind cannot undo the rest. Raises
-    as `fit_temperature`.
+    makes them look less sure instead, which does less harm. A kind's own is drawn towards the one
+    in which all kinds weigh the same, as if by _SHARED pictures, for a few tell little by
+    themselves: two that are wrong ask for no certainty at all, and get little more than that one.
+    Raises as `fit_temperature`.
     """
     strata = np.asarray(kinds)
     _, index, counts = np.unique(strata, return_inverse=True, return_counts=True)

@@ -38,22 +38,28 @@ def test_the_kind_that_is_too_sure_sets_the_temperature():
     assert both.counts == {"photo": 3000, "field": 300}
     own = fit_temperature(few, few_labels)
     assert 0.75 * own < both.temperature < own
-    # Nothing changes where the many are too sure and the few are right.
-    swapped = fitted(logits, allowed, ["field"] * 3000 + ["photo"] * 300)
-    assert swapped.temperature == both.temperature
 
 
-def test_two_pictures_of_a_kind_hardly_move_the_temperature():
+def test_neither_names_nor_numbers_decide_which_kind_that_is():
+    (many, many_labels), (few, few_labels) = drawn(3000, warmth=3.0), drawn(300, seed=1, warmth=1.0)
+    logits, allowed = np.vstack([many, few]), np.vstack([many_labels, few_labels])
+    own = fit_temperature(many, many_labels)
+    for kinds in (["photo"] * 3000 + ["field"] * 300, ["field"] * 3000 + ["photo"] * 300):
+        assert 0.95 * own < fitted(logits, allowed, kinds).temperature < own
+
+
+def test_two_pictures_of_a_kind_are_not_taken_at_their_word():
+    # Always wrong, they ask for no certainty at all; had all kinds weighed the same, they would
+    # have asked for more than the others, too.
     logits, allowed = drawn(400, warmth=2.0)
-    always_wrong = np.roll(np.eye(3, dtype=bool)[logits[:2].argmax(axis=1)], 1, axis=1)
-    mixed = fitted(
-        np.vstack([logits, logits[:2]]),
-        np.vstack([allowed, always_wrong]),
-        ["photo"] * 400 + ["field"] * 2,
-    )
+    wrong = np.roll(np.eye(3, dtype=bool)[logits[:2].argmax(axis=1)], 1, axis=1)
+    both, labels = np.vstack([logits, logits[:2]]), np.vstack([allowed, wrong])
+    alike = fit_temperature(both, labels, np.array([1 / 400] * 400 + [1 / 2] * 2))
+    mixed = fitted(both, labels, ["photo"] * 400 + ["field"] * 2)
     alone = fitted(logits, allowed, ["photo"] * 400)
     assert alone.temperature == pytest.approx(fit_temperature(logits, allowed))
-    assert alone.temperature < mixed.temperature < 6 < fit_temperature(logits[:2], always_wrong)
+    assert alone.temperature < alike < mixed.temperature < 1.1 * alike
+    assert fit_temperature(logits[:2], wrong) > 10
 
 
 def test_family_labels_inform_the_temperature_but_not_the_sets():
