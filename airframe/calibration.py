@@ -19,7 +19,7 @@ LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE = 0.05, 20.0
 
 _ROUNDING = 1e-6  # a float32 softmax may exceed 1 by this much
 _ROW_SUM = 1e-3  # half-precision rows still pass, logits do not
-_SHARED = 30  # pictures that all kinds together weigh beside a kind's own
+_SHARED = 30  # pictures that all together weigh beside a kind's own
 _GRID = 61  # log-temperatures tried before refining: steps of a tenth, 10 % in temperature
 
 
@@ -78,16 +78,16 @@ def worst_temperature(logits: Reals, allowed: Bools, kinds: NDArray[np.str_]) ->
     """The highest of the temperatures that the `kinds` (N,) of pictures ask for.
 
     Of one temperature for all, easy kinds make the hard ones look surer than they are; this one
-    makes them look less sure instead, which does less harm. A kind's own is drawn towards the one
-    in which all kinds weigh the same, as if by _SHARED pictures, for a few tell little by
-    themselves: two that are wrong ask for no certainty at all, and get little more than that one.
+    makes them look less sure instead, which does less harm. A kind's own is drawn towards that of
+    all pictures, as if by _SHARED of them: a few that are wrong ask for no certainty at all, and
+    should not be taken at their word.
     Raises as `fit_temperature`.
     """
     strata = np.asarray(kinds)
     _, index, counts = np.unique(strata, return_inverse=True, return_counts=True)
     checked_same_length(logits=len(logits), kinds=len(strata))
-    alike = _SHARED / (len(counts) * counts[index])
-    return max(fit_temperature(logits, allowed, alike + (index == i)) for i in range(len(counts)))
+    shared = _SHARED / len(index)
+    return max(fit_temperature(logits, allowed, shared + (index == i)) for i in range(len(counts)))
 
 
 def checked_matrix(values: Reals, name: str) -> Floats:
