@@ -42,6 +42,7 @@ BATCH, CORES = 8, os.cpu_count() or 1
 OURS, BOXED = "infer.py", "infer.py, box given"
 NETWORKS, CLASSIFIER, DECODE = "networks alone", "classifier alone", "decoding alone"
 Road = Callable[[], Any]
+Pass = tuple[Callable[[Any], Any], Any]  # a network and what it is shown
 
 
 def main(
@@ -108,8 +109,7 @@ def _own_roads(checkpoint: str, paths: Sequence[Path], size: tuple[int, int]) ->
     from airframe.batch import Task, answer_all
     from airframe.predictor import Predictor, Settings, checkpoint_folder
     from data.images import open_still
-    from data.views import eval_view, shrunk
-    from models.boxes import as_input
+    from data.views import eval_view
 
     predictor, eager = (
         Predictor(checkpoint_folder(checkpoint), "cpu", engine) for engine in ("onnx", "torch")
@@ -117,18 +117,18 @@ def _own_roads(checkpoint: str, paths: Sequence[Path], size: tuple[int, int]) ->
     found = [(str(path), None) for path in paths]
     box = (size[0] * 0.2, size[1] * 0.2, size[0] * 0.8, size[1] * 0.8)
     whole, given = Task(Settings(), BATCH), Task(Settings(), BATCH, box=box)
-    opened = [open_still(path).rgb for path in paths]
-    frames = [as_input(shrunk(rgb, predictor.localizer.card.long_side)) for rgb in opened]
+    opened = [open_still(path) for path in paths]
+    passes = [_passes(predictor, still) for still in opened]
     networks, looks = predictor.ensemble, predictor.ensemble.looks
-    views = [[eval_view(rgb, look.spec, box)[None] for look in looks] for rgb in opened]
+    views = [[eval_view(still.rgb, look.spec, box)[None] for look in looks] for still in opened]
 
     def classify(seen: list[Any]) -> None:
         for look, view in zip(looks, seen, strict=True):
             networks.network(look)(view)
 
-    def both(number: int) -> None:
-        predictor.localizer.raw(frames[number])
-        classify(views[number])
+    def again(recorded: list[Pass]) -> None:
+        for network, pictures in recorded:
+            network(pictures)
 
     def abreast(work: Callable[[Any], Any], on: Sequence[Any]) -> Road:
         def road() -> None:
@@ -141,10 +141,30 @@ def _own_roads(checkpoint: str, paths: Sequence[Path], size: tuple[int, int]) ->
         OURS: lambda: list(answer_all(found, predictor, whole)),
         BOXED: lambda: list(answer_all(found, predictor, given)),
         "infer.py --engine torch": lambda: list(answer_all(found, eager, whole)),
-        NETWORKS: abreast(both, range(len(paths))),
+        NETWORKS: abreast(again, passes),
         CLASSIFIER: abreast(classify, views),
         DECODE: abreast(lambda path: np.array(Image.open(path).convert("RGB")), paths),
     }
+
+
+def _passes(predictor: Any, still: Any) -> list[Pass]:
+    """Every pass of a network that answering a still takes, of the localizer at its parts too."""
+    recorded: list[Pass] = []
+
+    def recording(network: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        def run(pictures: Any) -> Any:
+            recorded.append((network, pictures))
+            return network(pictures)
+
+        return run
+
+    localizer, ensemble = predictor.localizer, predictor.ensemble
+    raw, network = localizer.raw, ensemble.network
+    localizer.raw = recording(raw)
+    ensemble.network = lambda look: recording(network(look))
+    predictor.predict([still])
+    localizer.raw, ensemble.network = raw, network
+    return recorded
 
 
 def _peers(checkpoint: str, paths: Sequence[Path]) -> dict[str, Road]:

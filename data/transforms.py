@@ -26,7 +26,7 @@ ROOM = 1.35
 
 def to_tensor(rgb: RGB, spec: InputSpec) -> torch.Tensor:
     """Normalise uint8 (H, W, 3) to float32 (3, H, W)."""
-    return torch.from_numpy(normalised(rgb, spec))
+    return torch.from_numpy(normalised(rgb, spec.mean, spec.std))
 
 
 def eval_transform(rgb: RGB, spec: InputSpec, box: Sequence[float] | None = None) -> torch.Tensor:

@@ -65,8 +65,7 @@ def letterbox(rgb: RGB, height: int, width: int, fill: Sequence[int]) -> RGB:
     scale = min(width / source_width, height / source_height)
     size = max(1, round(source_width * scale)), max(1, round(source_height * scale))
     resized = Image.fromarray(rgb).resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0)
-    canvas = np.empty((height, width, 3), np.uint8)
-    canvas[:] = np.asarray(fill, np.uint8)
+    canvas = filled(height, width, fill)
     top, left = (height - size[1]) // 2, (width - size[0]) // 2
     canvas[top : top + size[1], left : left + size[0]] = np.asarray(resized)
     return canvas
@@ -105,20 +104,27 @@ def crop(rgb: RGB, box: Sequence[float], spec: InputSpec, room: float = 1.0) -> 
     inside = rgb[max(0, top) : max(0, bottom), max(0, left) : max(0, right)]
     if inside.shape[:2] == (bottom - top, right - left):
         return inside
-    canvas = np.empty((bottom - top, right - left, 3), np.uint8)
-    canvas[:] = np.asarray(spec.fill, np.uint8)
+    canvas = filled(bottom - top, right - left, spec.fill)
     dx, dy = max(0, -left), max(0, -top)
     canvas[dy : dy + inside.shape[0], dx : dx + inside.shape[1]] = inside
     return canvas
 
 
-def normalised(rgb: RGB, spec: InputSpec) -> NDArray[np.float32]:
-    """uint8 (H, W, 3) as float32 (3, H, W), less the mean, over the std."""
-    scaled = np.ascontiguousarray(rgb.transpose(2, 0, 1), np.float32)
-    scaled /= np.float32(255)
-    scaled -= np.array(spec.mean, np.float32)[:, None, None]
-    scaled /= np.array(spec.std, np.float32)[:, None, None]
-    return scaled
+def filled(height: int, width: int, colour: Sequence[int]) -> RGB:
+    """A picture (height, width, 3) of one colour."""
+    canvas = np.empty((height, width, 3), np.uint8)
+    canvas[:1] = np.asarray(colour, np.uint8)
+    canvas[1:] = canvas[:1]  # rows are copied whole, which is much faster than pixels
+    return canvas
+
+
+def normalised(rgb: RGB, mean: Sequence[float], std: Sequence[float]) -> NDArray[np.float32]:
+    """uint8 (H, W, 3) as float32 (3, H, W), less the mean, over the std; both of RGB / 255."""
+    planes = np.ascontiguousarray(rgb.transpose(2, 0, 1), np.float32)
+    planes /= np.float32(255)
+    planes -= np.array(mean, np.float32)[:, None, None]
+    planes /= np.array(std, np.float32)[:, None, None]
+    return planes
 
 
 def eval_view(rgb: RGB, spec: InputSpec, box: Sequence[float] | None = None) -> NDArray[np.float32]:
@@ -127,7 +133,7 @@ def eval_view(rgb: RGB, spec: InputSpec, box: Sequence[float] | None = None) -> 
     `box` is in pixels of `rgb`; without one the whole frame is seen. Float32 (3, H, W).
     """
     seen = rgb if box is None else crop(rgb, box, spec)
-    return normalised(letterbox(seen, spec.height, spec.width, spec.fill), spec)
+    return normalised(letterbox(seen, spec.height, spec.width, spec.fill), spec.mean, spec.std)
 
 
 def pixels(box: Sequence[float], rgb: RGB) -> tuple[float, float, float, float]:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from data.views import IMAGENET_MEAN, IMAGENET_STD, RGB
+from data.views import IMAGENET_MEAN, IMAGENET_STD, RGB, normalised
 from models.card import read_network
 
 Reals = NDArray[np.float32]
@@ -77,11 +77,8 @@ def as_input(small: RGB) -> Reals:
     """A shrunk picture (h, w, 3) as FCOS takes it: normalised (1, 3, H, W), zeros beside and below
     it up to multiples of 32."""
     height, width = small.shape[:2]
-    scaled = small.astype(np.float32) / np.float32(255)
-    scaled -= np.array(IMAGENET_MEAN, np.float32)
-    scaled /= np.array(IMAGENET_STD, np.float32)
     padded = np.zeros((1, 3, -height % 32 + height, -width % 32 + width), np.float32)
-    padded[0, :, :height, :width] = scaled.transpose(2, 0, 1)
+    padded[0, :, :height, :width] = normalised(small, IMAGENET_MEAN, IMAGENET_STD)
     return padded
 
 
