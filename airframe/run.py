@@ -178,6 +178,8 @@ def _all_looks(
         looks += [replace(look, network=look.network + len(networks)) for look in member.looks]
         networks += ensemble.networks
         backbones += member.backbones
+    # The first look's features stand for the aircraft: one of it, not of the whole frame.
+    looks.sort(key=lambda look: look.view != "box")
     return networks, tuple(looks), tuple(backbones)
 
 
