@@ -93,9 +93,10 @@ class TrainConfig(_Section):
     see pictures at three quarters of the size. Each stage of the backbone learns at `layer_decay`
     times the rate of the next. `mixup` and `cutmix` are the concentrations of their Beta
     distributions, 0 for none (see `airframe.mixing`). `teacher` is the folder of a checkpoint of
-    the same types, whose softened answers are `teacher_share` of the loss. Of the epochs the best
-    on val or the last is kept; `start_share` of the result are the weights that training started
-    from (Wortsman et al. 2022, robust fine-tuning).
+    the same types, whose softened answers to the same views before footage spoils them are
+    `teacher_share` of the loss. Of the epochs the best on val or the last is kept; `start_share` of
+    the result are the weights that training started from (Wortsman et al. 2022, robust
+    fine-tuning).
 
     One process trains on each of `devices`, on each of `nodes`. `batch_size` is that of all of them
     together. On several nodes the run folder has to be on a disk that all of them share.

@@ -26,7 +26,7 @@ from airframe.objective import (
 )
 from airframe.probe import start_head
 from airframe.processes import ALONE, Process, alone_again, hardware, prepared, quiet
-from data.dataset import EvalDataset, Item, TrainDataset
+from data.dataset import EvalDataset, Item, Taught, TrainDataset
 from data.manifest import Sample
 from data.views import InputSpec
 from models.backbones import backbone
@@ -98,26 +98,31 @@ class Trainee(pl.LightningModule):
         for stage in list(self.classifier.trunk.children())[: self.config.classifier.frozen_stages]:
             stage.eval()
 
-    def training_step(self, batch: Item, _: int) -> Tensor:
-        image = batch.image
-        if self.current_epoch < self.config.train.small_epochs:
-            image = nn.functional.interpolate(
-                image, scale_factor=_SMALL, mode="bilinear", antialias=True
-            )
+    def training_step(self, batch: Item | Taught, _: int) -> Tensor:
         train = self.config.train
-        image, share = mix(image, train)
-        image = image.contiguous(memory_format=torch.channels_last)
+        views = [batch.image, batch.plain] if isinstance(batch, Taught) else [batch.image]
+        together = torch.cat(views, dim=1)  # as more channels: all are mixed alike
+        if self.current_epoch < train.small_epochs:
+            together = nn.functional.interpolate(
+                together, scale_factor=_SMALL, mode="bilinear", antialias=True
+            )
+        together, share = mix(together, train)
+        image, *plain = (
+            view.contiguous(memory_format=torch.channels_last)
+            for view in together.chunk(len(views), dim=1)
+        )
         logits = self.classifier(image).logits
         loss = mixed_loss(logits, batch.allowed, self.family_of, share, train)
-        if self.teachers:
-            taught = teacher_loss(logits, self._said(image))
+        if plain:
+            taught = teacher_loss(logits, self._said(plain[0]))
             loss = torch.lerp(loss, taught, train.teacher_share)
         self.log("train/loss", loss, on_step=False, on_epoch=True, prog_bar=True, sync_dist=True)
         return loss
 
     @torch.no_grad()
     def _said(self, image: Tensor) -> Tensor:
-        """The teacher's logits (N, C) of the very pictures that the classifier sees."""
+        """The teacher's logits (N, C) of what the classifier sees spoiled: a teacher that saw no
+        more would hand on its own doubt (Noisy Student, Xie et al. 2020)."""
         networks = [teacher.to(image.device) for teacher in self.teachers]
         return torch.stack([network(image).logits.float() for network in networks]).mean(0)
 
@@ -251,6 +256,7 @@ def loaders(
         cutout_kinds=data.cutout_kinds,
         backdrop_kinds=data.backdrop_kinds,
         frame_share=config.classifier.frame_share,
+        taught=train.teacher is not None,
     )
     workers: dict[str, Any] = {
         "num_workers": train.workers,

@@ -36,6 +36,15 @@ class Item(NamedTuple):
     position: torch.Tensor | int
 
 
+class Taught(NamedTuple):
+    """An `Item` with `plain` (3, H, W): the same view as it was before footage spoiled it."""
+
+    image: torch.Tensor
+    allowed: torch.Tensor
+    position: torch.Tensor | int
+    plain: torch.Tensor
+
+
 class EvalDataset(Dataset[Item]):
     """Pictures as inference sees them: a sample's first box, or the whole frame.
 
@@ -58,8 +67,10 @@ class EvalDataset(Dataset[Item]):
         return Item(eval_transform(rgb, self.spec, box), self.allowed[index], index)
 
 
-class TrainDataset(Dataset[Item]):
-    """Augmented views. Decoded pictures are kept in memory, shrunk to what the network can use.
+class TrainDataset(Dataset[Item | Taught]):
+    """Augmented views, where `taught` with what a teacher sees of them.
+
+    Decoded pictures are kept in memory, shrunk to what the network can use.
 
     Of a sample with boxes one is seen, chosen anew each time; of one without, and in a share of the
     draws of any, the whole frame.
@@ -78,8 +89,9 @@ class TrainDataset(Dataset[Item]):
         cutout_kinds: Sequence[str] = (),
         backdrop_kinds: Sequence[str] = (),
         frame_share: float = 0.0,
+        taught: bool = False,
     ) -> None:
-        self.samples, self.spec, self.seed = samples, spec, seed
+        self.samples, self.spec, self.seed, self.taught = samples, spec, seed, taught
         self.allowed = torch.from_numpy(allowed)
         self.cutout_kinds, self.frame_share = frozenset(cutout_kinds), frame_share
         self.augment = {
@@ -92,7 +104,7 @@ class TrainDataset(Dataset[Item]):
     def __len__(self) -> int:
         return len(self.samples)
 
-    def __getitem__(self, index: int) -> Item:
+    def __getitem__(self, index: int) -> Item | Taught:
         rng = np.random.default_rng((self.seed, index, self._draws, _worker()))
         self._draws += 1
         boxes = self.samples[index].boxes
@@ -102,10 +114,14 @@ class TrainDataset(Dataset[Item]):
         cut_out = picture.shape[2] == 4
         if cut_out:
             picture = composite(picture, self._backdrop(rng), rng, self.spec)
-        augment = self.augment[(cut_out and not whole) or chosen is not None]
-        augment.set_random_seed(int(rng.integers(2**31)))
-        view = augment(image=picture)["image"]
-        return Item(to_tensor(view, self.spec), self.allowed[index], index)
+        view, spoil = self.augment[(cut_out and not whole) or chosen is not None]
+        for step in (view, spoil):
+            step.set_random_seed(int(rng.integers(2**31)))
+        plain = view(image=picture)["image"]
+        image = to_tensor(spoil(image=plain)["image"], self.spec)
+        if self.taught:
+            return Taught(image, self.allowed[index], index, to_tensor(plain, self.spec))
+        return Item(image, self.allowed[index], index)
 
     def _picture(self, index: int, chosen: int | None) -> NDArray[np.uint8]:
         key = index, chosen

@@ -91,14 +91,22 @@ class LowLight(A.ImageOnlyTransform):
 
 
 class OverlaidText(A.ImageOnlyTransform):
-    """A random caption, time stamp or channel mark; its letters say nothing of the label."""
+    """One to `most` random captions, time stamps or channel marks; their letters say nothing of the
+    label."""
 
     letters = "ABCDEFGHIKLMNOPRSTUVXYZ0123456789:-./ "
+
+    def __init__(self, most: int = 1, p: float = 0.5) -> None:
+        super().__init__(p=p)
+        self.most = most
 
     def get_params_dependent_on_data(
         self, params: dict[str, Any], data: dict[str, Any]
     ) -> dict[str, Any]:
-        height, width = params["shape"][:2]
+        count = self.py_random.randint(1, self.most)
+        return {"captions": [self._caption(*params["shape"][:2]) for _ in range(count)]}
+
+    def _caption(self, height: int, width: int) -> dict[str, Any]:
         text = "".join(self.py_random.choices(self.letters, k=self.py_random.randint(4, 22)))
         origin = (
             self.py_random.randint(0, max(1, width // 2)),
@@ -108,10 +116,10 @@ class OverlaidText(A.ImageOnlyTransform):
         grey = self.py_random.choice((0, 230, 255))
         return {"text": text, "origin": origin, "scale": scale, "grey": grey}
 
-    def apply(
-        self, img: RGB, text: str, origin: tuple[int, int], scale: float, grey: int, **_: Any
-    ) -> RGB:
-        return overlay_text(img, text, origin, scale, grey)
+    def apply(self, img: RGB, captions: list[dict[str, Any]], **_: Any) -> RGB:
+        for caption in captions:
+            img = overlay_text(img, **caption)
+        return img
 
 
 class VideoCompression(A.ImageOnlyTransform):

@@ -50,15 +50,16 @@ def oversized(rgb: RGB, spec: InputSpec, box: Sequence[float] | None = None) -> 
 
 def training_augmentation(
     spec: InputSpec, strength: float = 1.0, *, boxed: bool = False
-) -> A.Compose:
-    """Random views and footage-like degradations of an `oversized` picture.
+) -> tuple[A.Compose, A.Compose]:
+    """What makes a random view of an `oversized` picture, and what degrades that as footage does.
 
-    `strength` as in `footage`; 0 leaves flips and views only. A `boxed` picture is zoomed to about
-    what inference sees of it, from a loose box to one that clips a wing tip; a whole frame at will.
-    The result is uint8 (spec.height, spec.width, 3).
+    `strength` as in `footage`; 0 degrades nothing. A `boxed` picture is zoomed to about what
+    inference sees of it, from a loose box to one that clips a wing tip, and degraded by the size of
+    its aircraft; a whole frame at will. Both give uint8 (spec.height, spec.width, 3).
     """
     scale = (0.8 * ROOM, 1.2 * ROOM) if boxed else (0.75, 1.6)
-    return A.Compose(
+    aircraft = spec.width / (1 + 2 * spec.margin) if boxed else None
+    view = A.Compose(
         [
             A.HorizontalFlip(p=0.5),
             A.Affine(
@@ -70,15 +71,18 @@ def training_augmentation(
                 p=0.9,
             ),
             A.Resize(spec.height, spec.width, interpolation=cv2.INTER_AREA),
-            *footage(strength),
         ]
     )
+    return view, A.Compose(footage(strength, aircraft))
 
 
-def footage(strength: float) -> list[A.BasicTransform]:
+def footage(strength: float, aircraft: float | None = None) -> list[A.BasicTransform]:
     """What light, lens, sensor, captions and compression do to footage; nothing moves.
 
-    `strength` in [0, 2] scales how often each strikes. Raises ValueError outside that.
+    `strength` in [0, 2] scales how often each strikes. Where the `aircraft` is known to be so many
+    pixels long, blur, smallness and captions strike more often and go as far as the worst of
+    `data.severity`; else no further than the aircraft in a whole frame bears. Raises ValueError
+    outside that.
     """
     if not 0 <= strength <= 2:
         raise ValueError(f"augmentation strength {strength} is outside 0..2")
@@ -90,17 +94,30 @@ def footage(strength: float) -> list[A.BasicTransform]:
         A.ColorJitter(0.3, 0.3, 0.3, 0.04, p=often(0.6)),
         A.ToGray(p=often(0.1)),
         A.OneOf([Haze(), LowLight(), A.RandomToneCurve(scale=0.2)], p=often(0.25)),
-        A.OneOf(
-            [
-                A.MotionBlur(blur_limit=(3, 11)),
-                A.GaussianBlur(blur_limit=0, sigma_limit=(0.5, 2.5)),
-                A.Downscale(scale_range=(0.3, 0.75)),
-            ],
-            p=often(0.25),
-        ),
+        A.OneOf(_blurs(aircraft), p=often(0.25 if aircraft is None else 0.4)),
         A.GaussNoise(std_range=(0.01, 0.08), p=often(0.15)),
-        OverlaidText(p=often(0.1)),
+        OverlaidText(most=1 if aircraft is None else 8, p=often(0.1)),
         A.OneOf([A.ImageCompression(quality_range=(10, 70)), VideoCompression()], p=often(0.3)),
+    ]
+
+
+def _blurs(aircraft: float | None) -> list[A.BasicTransform]:
+    if aircraft is None:
+        return [
+            A.MotionBlur(blur_limit=(3, 11)),
+            A.GaussianBlur(blur_limit=0, sigma_limit=(0.5, 2.5)),
+            A.Downscale(scale_range=(0.3, 0.75)),
+        ]
+    as_cameras_do = {"downscale": cv2.INTER_AREA, "upscale": cv2.INTER_CUBIC}
+    return [
+        # Its whole length, in the middle: else most are half of that, and the picture moves.
+        A.MotionBlur(
+            blur_limit=(3, round(0.18 * aircraft) | 3),
+            allow_shifted=False,
+            direction_range=(0.0, 0.0),
+        ),
+        A.Defocus(radius=(1, 1 + round(0.05 * aircraft)), alias_blur=(0.1, 0.5)),
+        A.Downscale(scale_range=(min(0.7, 16 / aircraft), 0.75), interpolation_pair=as_cameras_do),
     ]
 
 

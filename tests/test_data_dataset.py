@@ -67,6 +67,21 @@ def test_two_draws_of_one_index_differ_and_the_seed_repeats_them(drawn):
     assert not torch.equal(first[0], other[0])
 
 
+def test_what_a_teacher_sees_is_the_same_view_before_footage_spoils_it(drawn):
+    samples, _ = drawn
+
+    def views(strength):
+        dataset = train_dataset(samples, strength=strength, taught=True)
+        return [dataset[index] for index in range(6)]
+
+    clear, spoiled = views(0.0), views(2.0)
+    assert all(torch.equal(view.image, view.plain) for view in clear)
+    assert all(torch.equal(a.plain, b.plain) for a, b in zip(clear, spoiled, strict=True))
+    assert not any(torch.equal(view.image, view.plain) for view in spoiled)
+    untaught = train_dataset(samples, strength=2.0)
+    assert all(torch.equal(view.image, untaught[i].image) for i, view in enumerate(spoiled))
+
+
 def test_two_samples_are_not_augmented_alike(drawn):
     # The same picture twice in the manifest: the index is part of the seed, as is the draw.
     sample = drawn[0][0]

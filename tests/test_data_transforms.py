@@ -102,24 +102,31 @@ def test_padding_is_nought_to_the_network():
     assert tensor[:, 32].min() > 2
 
 
-def test_augmentation_gives_pictures_of_the_networks_size():
-    augment = training_augmentation(SPEC, 2.0)
+def augmented(augmentation, rgb, seed):
+    """The view of a picture and what is left of it after its degradation."""
+    for step in augmentation:
+        step.set_random_seed(seed)
+    view, spoil = augmentation
+    seen = view(image=rgb)["image"]
+    return seen, spoil(image=seen)["image"]
+
+
+@pytest.mark.parametrize("boxed", [False, True])
+def test_augmentation_gives_pictures_of_the_networks_size(boxed):
+    augmentation = training_augmentation(SPEC, 2.0, boxed=boxed)
     big = oversized(textured(200, 130), SPEC)
     assert big.shape == (85, 128, 3)
     for seed in range(25):
-        augment.set_random_seed(seed)
-        view = augment(image=big)["image"]
-        assert view.shape == (64, 96, 3)
-        assert view.dtype == np.uint8
+        for view in augmented(augmentation, big, seed):
+            assert view.shape == (64, 96, 3)
+            assert view.dtype == np.uint8
 
 
 def test_augmentation_repeats_with_its_seed_and_spares_its_input():
     big = oversized(textured(), SPEC)
     before, views = big.copy(), []
     for seed in [*range(25), *range(25)]:
-        augment = training_augmentation(SPEC, 2.0)
-        augment.set_random_seed(seed)
-        views.append(augment(image=big)["image"])
+        views.append(augmented(training_augmentation(SPEC, 2.0), big, seed)[1])
     assert all(np.array_equal(a, b) for a, b in zip(views[:25], views[25:], strict=True))
     assert not np.array_equal(views[0], views[1])
     assert np.array_equal(big, before)
@@ -132,16 +139,43 @@ def test_strength_nought_moves_the_picture_but_degrades_nothing():
     flat[:] = SPEC.fill
     degraded = {}
     for strength in (0.0, 1.0):
-        augment = training_augmentation(SPEC, strength)
+        augmentation = training_augmentation(SPEC, strength)
         degraded[strength] = 0
         for seed in range(40):
-            augment.set_random_seed(seed)
-            degraded[strength] += bool((augment(image=flat)["image"] != flat[0, 0]).any())
+            degraded[strength] += bool((augmented(augmentation, flat, seed)[1] != flat[0, 0]).any())
     assert degraded[0.0] == 0
     assert degraded[1.0] > 20
-    still = training_augmentation(SPEC, 0.0)
+    still, _ = training_augmentation(SPEC, 0.0)
     still.set_random_seed(1)
     assert len({still(image=oversized(textured(), SPEC))["image"].tobytes() for _ in range(8)}) == 8
+
+
+def test_what_is_boxed_is_blurred_as_far_as_footage_of_its_aircraft_goes():
+    edge = np.zeros((192, 288, 3), np.uint8)
+    edge[:, 144:] = 255
+    spec = InputSpec(192, 288)
+
+    def smears(boxed):
+        # Over how many columns the edge is smeared, by blur as by all else.
+        _, spoil = training_augmentation(spec, 1.0, boxed=boxed)
+        rows = []
+        for seed in range(150):
+            spoil.set_random_seed(seed)
+            row = spoil(image=edge)["image"][90:100].mean(axis=(0, 2))
+            low, high = row[:60].mean(), row[-60:].mean()
+            if high - low > 100:  # neither dusk nor a caption hides it
+                rows.append(
+                    ((row > low + 0.2 * (high - low)) & (row < high - 0.2 * (high - low))).sum()
+                )
+        return sorted(rows)
+
+    near, frame = smears(True), smears(False)
+    assert min(len(near), len(frame)) > 100
+    # An aircraft some 230 pixels long moves by 0.18 of that at most, and three fifths of the ramp
+    # lie between those levels; but few move straight across the edge.
+    assert near[-8] > 5 > frame[-8]
+    # Most views stay sharp: what cannot be read teaches nothing.
+    assert near[len(near) // 2] <= 2
 
 
 @pytest.mark.parametrize("strength", [-0.1, 2.1, float("nan")])
@@ -207,7 +241,9 @@ def test_a_caption_changes_some_of_the_picture_and_keeps_the_rest():
 
 
 @pytest.mark.parametrize(
-    "transform", [OverlaidText(p=1.0), VideoCompression(p=1.0)], ids=["text", "video"]
+    "transform",
+    [OverlaidText(p=1.0), OverlaidText(most=8, p=1.0), VideoCompression(p=1.0)],
+    ids=["text", "texts", "video"],
 )
 def test_random_degradations_change_the_picture_and_repeat_with_their_seed(transform):
     clear = textured()

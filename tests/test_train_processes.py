@@ -40,7 +40,8 @@ import data.dataset
 import train
 
 def plain(spec, strength, *, boxed=False):
-    return albumentations.Compose([albumentations.Resize(spec.height, spec.width)])
+    resized = albumentations.Compose([albumentations.Resize(spec.height, spec.width)])
+    return resized, albumentations.Compose([])
 
 data.dataset.training_augmentation = plain
 typer.run(train.main)
