@@ -100,13 +100,16 @@ def _picture_parts(path: Path, spec: Any) -> dict[str, Callable[[], Any]]:
     scene = draw_scene("Su-24", np.random.default_rng(4), width=width, height=height)
     Image.fromarray(scene.rgb).save(path, quality=90)
     cached = oversized(open_still(path).rgb, spec)
-    augment = training_augmentation(spec)
-    augment.set_random_seed(0)
+    steps = training_augmentation(spec)
+    for step in steps:
+        step.set_random_seed(0)
 
     def many() -> None:
         # What befalls a view is drawn at random, and some of it is slow: one view says little.
         for _ in range(VIEWS):
-            augment(image=cached)
+            view = cached
+            for step in steps:
+                view = step(image=view)["image"]
 
     return {"decode": lambda: oversized(open_still(path).rgb, spec), "augment": many}
 

@@ -15,6 +15,7 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 import albumentations as A
 
 from data.degrade import Haze, LowLight, OverlaidText, VideoCompression
+from data.severity import DEGRADATIONS
 from data.views import RGB, InputSpec, crop, eval_view, letterbox, normalised
 
 # Pictures are cached and augmented this much larger than the network sees them, so that a view
@@ -80,9 +81,9 @@ def footage(strength: float, aircraft: float | None = None) -> list[A.BasicTrans
     """What light, lens, sensor, captions and compression do to footage; nothing moves.
 
     `strength` in [0, 2] scales how often each strikes. Where the `aircraft` is known to be so many
-    pixels long, blur, smallness and captions strike more often and go as far as the worst of
-    `data.severity`; else no further than the aircraft in a whole frame bears. Raises ValueError
-    outside that.
+    pixels long, blur and smallness strike more often and go as far as the worst of `data.severity`,
+    and there are up to eight captions; else no further than the aircraft in a whole frame bears.
+    Raises ValueError for another strength.
     """
     if not 0 <= strength <= 2:
         raise ValueError(f"augmentation strength {strength} is outside 0..2")
@@ -108,16 +109,19 @@ def _blurs(aircraft: float | None) -> list[A.BasicTransform]:
             A.GaussianBlur(blur_limit=0, sigma_limit=(0.5, 2.5)),
             A.Downscale(scale_range=(0.3, 0.75)),
         ]
+    smear, disk, least = (DEGRADATIONS[n].levels[-1] for n in ("motion_blur", "defocus", "size"))
     as_cameras_do = {"downscale": cv2.INTER_AREA, "upscale": cv2.INTER_CUBIC}
     return [
         # Its whole length, in the middle: else most are half of that, and the picture moves.
         A.MotionBlur(
-            blur_limit=(3, round(0.18 * aircraft) | 3),
+            blur_limit=(3, round(smear * aircraft) | 3),
             allow_shifted=False,
             direction_range=(0.0, 0.0),
         ),
-        A.Defocus(radius=(1, 1 + round(0.05 * aircraft)), alias_blur=(0.1, 0.5)),
-        A.Downscale(scale_range=(min(0.7, 16 / aircraft), 0.75), interpolation_pair=as_cameras_do),
+        A.Defocus(radius=(1, 1 + round(disk * aircraft)), alias_blur=(0.1, 0.5)),
+        A.Downscale(
+            scale_range=(min(0.7, least / aircraft), 0.75), interpolation_pair=as_cameras_do
+        ),
     ]
 
 

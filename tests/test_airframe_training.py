@@ -11,11 +11,14 @@ from airframe.config import Config, ConfigError, DataConfig, TrainConfig
 from airframe.corpus import build_corpus
 from airframe.still_calibration import ensemble_looks
 from airframe.training import (
+    Trainee,
+    first_classifier,
     fit,
     input_spec,
     loaders,
     optimisation,
 )
+from data.dataset import Taught
 from data.images import open_still
 from data.transforms import eval_transform
 from data.views import InputSpec, pixels
@@ -236,6 +239,31 @@ def test_a_teacher_alone_draws_all_pictures_to_what_it_says(task, initial, teach
     assert bias[1:].max() < 0
     # It is no part of what is trained, averaged and kept.
     assert not [name for name in at_the_end(tmp_path / "a") if "teacher" in name]
+
+
+def test_a_teacher_is_shown_the_same_mixture_at_the_same_size_unspoiled(task, teacher, monkeypatch):
+    corpus, config = task
+    changes = {"teacher": teacher, "mixup": 1.0, "small_epochs": 1}
+    config = config.model_copy(update={"train": config.train.model_copy(update=changes)})
+    trainee = Trainee(first_classifier(config, corpus), corpus, config)
+    seen, shown = [], []
+    trainee.classifier.register_forward_pre_hook(lambda _, pictures: seen.append(pictures[0]))
+
+    def answer(pictures):
+        shown.append(pictures)
+        return torch.zeros(len(pictures), len(corpus.classes))
+
+    monkeypatch.setattr(trainee, "_said", answer)
+    allowed = torch.eye(len(corpus.classes), dtype=torch.bool)[:4]
+    image = torch.rand(4, 3, 32, 48)
+    trainee.training_step(Taught(image, allowed, 0, image + 1), 0)
+    # Shrunk and mixed alike, what differs by one everywhere still does.
+    assert shown[0].shape == (4, 3, 24, 36)
+    torch.testing.assert_close(shown[0], seen[0] + 1)
+    alone = torch.nn.functional.interpolate(
+        image, scale_factor=0.75, mode="bilinear", antialias=True
+    )
+    assert (seen[0] - alone).abs().max() > 0.01
 
 
 def test_a_teacher_without_a_share_changes_nothing(task, teacher, tmp_path):
