@@ -78,7 +78,7 @@ def _opened(stills: Path, split: str, count: int) -> list[Any]:
     with SPLITS.open(newline="", encoding="utf-8") as file:
         rows = [r["path"] for r in csv.DictReader(file) if r["split"] == split and r["label"]]
     real = [stills / path for path in rows if path.split("/")[0] in ("field", "frames", "photos")]
-    np.random.default_rng(0).shuffle(real)  # type: ignore[arg-type]
+    np.random.default_rng(0).shuffle(real)
     return [open_still(path) for path in real[:count]]
 
 
@@ -121,7 +121,7 @@ def _int8(graph: Path, views: Sequence[Reals]) -> dict[str, Any]:
     )
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    class Reader(CalibrationDataReader):  # type: ignore[misc]
+    class Reader(CalibrationDataReader):
         def __init__(self) -> None:
             self._left = iter(views)
 

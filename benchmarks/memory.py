@@ -81,8 +81,10 @@ def run_command(place: Path, files: int, checkpoint: str) -> dict[str, Any]:
     started = time.perf_counter()
     which = str(Path(checkpoint).resolve()) if "/" in checkpoint else checkpoint
     command = [sys.executable, str(ROOT / "infer.py"), "in", "--output", "case/"]
-    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    process = subprocess.Popen([*command, "--checkpoint", which], cwd=place, **silent)
+    nothing = subprocess.DEVNULL
+    process = subprocess.Popen(
+        [*command, "--checkpoint", which], cwd=place, stdout=nothing, stderr=nothing
+    )
     marks: dict[str, dict[str, float]] = {}
     answered, read = 0, 0
     while process.poll() is None:

@@ -48,12 +48,13 @@ def main(
     os.chdir(ROOT)
     names = (first, second)
     told = [spoiled(name) if degraded else figures(name, cache) for name in names]
+    less = differences(*told)
     report = {
         "checkpoints": [said["checkpoint"] for said in told],
         "split": "val, degraded at random" if degraded else "test",
-        "second_less_first": differences(*told),
+        "second_less_first": less,
     }
-    for kind, row in report["second_less_first"].items():
+    for kind, row in less.items():
         for name, one in row.items():
             low, high = one["low"], one["high"]
             print(f"{kind:6} {name:24} {one['value']:+.3f} [{low:+.3f}, {high:+.3f}] n {one['n']}")
